@@ -1,0 +1,1 @@
+"""The Dash app, its pages and figures, and the export."""

@@ -1,0 +1,142 @@
+"""Opening a database: the URL, the pragmas with their reasons, and errors as sentences."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.pool import NullPool
+
+from .errors import StoreError, StoreUnreachableError, StoreURLError
+
+DEFAULT_URL = "sqlite:///.trackside/trackside.db"
+STORE_VARIABLE = "TRACKSIDE_STORE"
+
+# A writer holds SQLite's lock for milliseconds, a migration for a second: half a minute is patience enough for
+# dozens of processes, and then the journal still has everything.
+_BUSY_SECONDS = 30
+_CONNECT_SECONDS = 5
+
+
+def resolve_url(url: str | None = None) -> URL:
+    """The store's URL: the argument, else `TRACKSIDE_STORE`, else the file under the working directory.
+
+    A relative SQLite path is made absolute now, so that a later change of directory does not move the store.
+
+    Raises:
+        StoreURLError: if the text is no URL, or names a database that trackside does not speak.
+    """
+    text = url or os.environ.get(STORE_VARIABLE) or DEFAULT_URL
+    try:
+        parsed = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise StoreURLError(
+            f"{text!r} is no store URL: use sqlite:///path/to/file.db or postgresql://user:password@host/database."
+        ) from error
+    backend = parsed.drivername.split("+")[0]
+    if backend in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise StoreURLError("A store in memory cannot be shared with the dashboard: use sqlite:///path/to/file.db.")
+        return parsed.set(drivername="sqlite", database=str(Path(parsed.database).expanduser().absolute()))
+    raise StoreURLError(
+        f"trackside keeps runs in SQLite or PostgreSQL, not in {backend!r}: "
+        "use sqlite:///path/to/file.db or postgresql://user:password@host/database."
+    )
+
+
+def display_url(url: URL) -> str:
+    """The URL without its password, for messages and pages."""
+    return url.render_as_string(hide_password=True)
+
+
+def make_engine(url: URL) -> Engine:
+    """An engine whose transactions behave alike on both databases. Connects to nothing yet."""
+    if url.get_backend_name() == "sqlite":
+        # A connection is a file handle: opening one costs 0.1 ms, and none is left open in a forked child.
+        engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": _BUSY_SECONDS})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    try:
+        return create_engine(
+            url,
+            pool_pre_ping=True,  # a server that was restarted must not cost a request
+            pool_size=5,
+            max_overflow=20,
+            connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "trackside"},
+        )
+    except ModuleNotFoundError as error:
+        raise StoreError("A PostgreSQL store needs psycopg: pip install 'trackside[postgres]'.") from error
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver would begin transactions at moments of its own choosing; _begin_sqlite does it instead.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = ON")  # off by default; purging a run relies on it
+    # WAL: readers never wait for the writer, nor it for them. A file on a network file system cannot share the
+    # memory that WAL needs, and SQLite then keeps its rollback journal: slower, but correct.
+    if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        cursor.execute("PRAGMA journal_mode = WAL")
+    # In WAL mode NORMAL can lose the last commits to a power cut, never consistency; the journal has them still.
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once with "database is locked" if another wrote in
+    # between, however long the timeout. One that says at the start that it will write waits for its turn.
+    writing = connection.get_execution_options().get("trackside_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def plain_errors(url: URL) -> Iterator[None]:
+    """Turn what the drivers raise into one sentence with the cure."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, ProgrammingError, DatabaseError) as error:
+        raise _sentence(url, error) from error
+    except ModuleNotFoundError as error:
+        raise StoreError("A PostgreSQL store needs psycopg: pip install 'trackside[postgres]'.") from error
+
+
+def _sentence(url: URL, error: Any) -> StoreError:
+    where = display_url(url)
+    cause = str(getattr(error, "orig", error)).strip()
+    low = cause.lower()
+    if "not a database" in low or "malformed" in low:
+        return StoreError(f"{where} is not a trackside store ({cause}): check the path, or move the file away.")
+    if "readonly" in low or "read-only" in low or "permission denied" in low:
+        return StoreError(
+            f"{where} cannot be written ({cause}): check its permissions, or choose another with --store."
+        )
+    if "unable to open" in low:
+        return StoreError(f"{where} cannot be opened: check that its folder exists and may be written.")
+    if "full" in low or "no space" in low:
+        return StoreUnreachableError(
+            f"The disk that holds {where} is full ({cause}): make room; journals keep the points."
+        )
+    if "locked" in low or "busy" in low:
+        return StoreUnreachableError(
+            f"{where} has been busy for {_BUSY_SECONDS} seconds: try again, or find what holds it."
+        )
+    if "does not exist" in low and "database" in low:
+        return StoreError(f"{where} does not exist: create the database (createdb), or correct the URL.")
+    if "authentication" in low or ("role" in low and "does not exist" in low):
+        return StoreError(f"{where} refuses this user ({_first_line(cause)}): correct the user or password in the URL.")
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return StoreUnreachableError(f"{where} does not answer ({_first_line(cause)}): start it, or correct the URL.")
+    return StoreError(f"{where} failed: {_first_line(cause)}. Run trackside doctor for a closer look.")
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0].rstrip(".") if text else "no reason given"

@@ -1,0 +1,417 @@
+"""Reading a store, and the few things people change in one. With `ingest`, the only place that executes statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sqlalchemy import Connection, delete, func, literal, select, update
+
+from . import ingest, schema
+from .engine import display_url, make_engine, plain_errors, resolve_url
+from .errors import RunNotFoundError, SeriesNotFoundError, StoreError, UsageError
+from .models import AxisSegment, EventRow, Fingerprint, Run, Segment, SeriesRow
+from .models import Journal as JournalRow
+from .records import Axes, Event, RunInfo, Series, SeriesInfo, State
+from .segments import decode
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MICROSECONDS = 1_000_000
+
+# Columns rather than objects: nothing here needs the identity map of an ORM session.
+_RUNS, _SERIES = Run.__table__, SeriesRow.__table__
+
+# Databases bound the number of parameters of a statement; 500 is under every bound.
+_CHUNK = 500
+
+
+def open_store(url: str | None = None) -> Store:
+    """Open the store of runs, creating or upgrading its tables if need be.
+
+    Args:
+        url: where runs live. Default: `TRACKSIDE_STORE`, else `sqlite:///.trackside/trackside.db`.
+
+    Raises:
+        StoreError: if it cannot be opened; the message says what to do.
+    """
+    store = Store(url)
+    store.prepare()
+    return store
+
+
+class Store:
+    """Runs, series and points of one database. Safe to use from several threads.
+
+    Prefer `open_store`; building one directly connects to nothing until the first read.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self.url = resolve_url(url)
+        self.engine = make_engine(self.url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({display_url(self.url)!r})"
+
+    def close(self) -> None:
+        """Release the connections."""
+        self.engine.dispose()
+
+    def prepare(self) -> None:
+        """Create the file and the tables, or upgrade them.
+
+        Raises:
+            StoreError: if that cannot be done.
+        """
+        if self.url.get_backend_name() == "sqlite":
+            folder = Path(str(self.url.database)).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"The folder {folder} for the store cannot be made ({error.strerror}): choose another with --store."
+                ) from error
+        schema.ensure(self.engine)
+
+    # Transactions
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that reads one consistent state."""
+        with plain_errors(self.url), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that waits for its turn to write."""
+        with (
+            plain_errors(self.url),
+            self.engine.connect().execution_options(trackside_write=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def commit(self, change: ingest.Commit) -> None:
+        """Store one reach into a journal, completely or not at all.
+
+        Raises:
+            ingest.JournalMovedError: if another process took that part of the journal already.
+            StoreError: if the store cannot be written.
+        """
+        with self.write() as connection:
+            ingest.apply(connection, change, datetime.now(UTC))
+
+    def journal_position(self, journal_id: str) -> int | None:
+        """Bytes of a journal that are in the store; None if nothing is."""
+        with self.read() as connection:
+            return connection.execute(
+                select(JournalRow.position).where(JournalRow.id == journal_id)
+            ).scalar_one_or_none()
+
+    def writer_state(self, run_id: str, rank: int) -> tuple[Sequence[dict[str, Any]], int]:
+        """What a writer of this run continues from: series summaries, and how many axis points there are."""
+        with self.read() as connection:
+            axes = select(func.coalesce(func.sum(AxisSegment.count), 0))
+            axes = axes.where(AxisSegment.run_id == run_id, AxisSegment.rank == rank)
+            return ingest.load_series(connection, run_id, rank), int(connection.execute(axes).scalar_one())
+
+    # Runs
+
+    def runs(
+        self,
+        project: str | None = None,
+        state: State | None = None,
+        *,
+        deleted: bool = False,
+        ids: Iterable[str] | None = None,
+    ) -> list[RunInfo]:
+        """Runs, the newest first.
+
+        Args:
+            project: only those of this project.
+            state: only those in this state now.
+            deleted: those in the trash instead of the others.
+            ids: only those with these ids.
+        """
+        query = select(*_RUNS.c, self._overdue()).order_by(Run.created_at.desc(), Run.id)
+        query = query.where(Run.deleted_at.is_not(None) if deleted else Run.deleted_at.is_(None))
+        if project is not None:
+            query = query.where(Run.project == project)
+        if ids is not None:
+            query = query.where(Run.id.in_(list(ids)))
+        with self.read() as connection:
+            found = [_run_info(row) for row in connection.execute(query)]
+        return [run for run in found if state is None or run.state == state]
+
+    def run(self, reference: str) -> RunInfo:
+        """The run with this id, this unique beginning of an id, or (the newest) with this name.
+
+        Raises:
+            RunNotFoundError: if there is none, or the beginning fits several.
+        """
+        if not reference:
+            raise RunNotFoundError("No run was named: give its id, a unique beginning of the id, or its name.")
+        query = select(*_RUNS.c, self._overdue()).order_by(Run.created_at.desc())
+        with self.read() as connection:
+            exact = connection.execute(query.where(Run.id == reference)).first()
+            if exact is not None:
+                return _run_info(exact)
+            named = connection.execute(
+                query.where(Run.name == reference)
+                .order_by(None)
+                .order_by(Run.deleted_at.is_not(None), Run.created_at.desc())
+            ).first()
+            if named is not None:
+                return _run_info(named)
+            begun = connection.execute(query.where(Run.id.startswith(reference, autoescape=True)).limit(6)).all()
+        if len(begun) == 1:
+            return _run_info(begun[0])
+        if begun:
+            some = ", ".join(row.id for row in begun[:5])
+            raise RunNotFoundError(f"{reference!r} begins several run ids ({some}): give more of the id.")
+        raise RunNotFoundError(
+            f"There is no run {reference!r} in {display_url(self.url)}: trackside runs lists those that are."
+        )
+
+    # Points
+
+    def series_infos(self, run_ids: Iterable[str], names: Iterable[str] | None = None) -> list[SeriesInfo]:
+        """Summaries of the series of some runs, by run, name and rank. No point is read."""
+        ids, infos = list(run_ids), []
+        wanted = None if names is None else list(names)
+        with self.read() as connection:
+            for start in range(0, len(ids), _CHUNK):
+                query = select(*_SERIES.c).where(SeriesRow.run_id.in_(ids[start : start + _CHUNK]))
+                if wanted is not None:
+                    query = query.where(SeriesRow.name.in_(wanted))
+                infos += [_series_info(row) for row in connection.execute(query)]
+        return sorted(infos, key=lambda info: (info.run_id, info.name, info.rank))
+
+    def series(self, run: RunInfo | str, name: str, rank: int = 0, steps: tuple[float, float] | None = None) -> Series:
+        """The points of one metric, in the order logged.
+
+        Args:
+            run: a run, or what `Store.run` understands.
+            name: the metric's key, for example `train/loss`.
+            rank: which process of a distributed run.
+            steps: first and last step of interest; only stored segments that overlap are read, and points
+                outside are left out.
+
+        Raises:
+            RunNotFoundError, SeriesNotFoundError: if there is no such run or metric.
+        """
+        run_id = run.id if isinstance(run, RunInfo) else self.run(run).id
+        with self.read() as connection:
+            found = connection.execute(
+                select(*_SERIES.c).where(SeriesRow.run_id == run_id, SeriesRow.name == name, SeriesRow.rank == rank)
+            ).first()
+            if found is None:
+                raise self._no_series(connection, run_id, name)
+            query = select(Segment.payload).where(Segment.series_id == found.id).order_by(Segment.position)
+            if steps is not None:
+                query = query.where(Segment.last_step >= steps[0], Segment.first_step <= steps[1])
+            payloads = connection.execute(query).scalars().all()
+        step, time, value = _columns(payloads, (np.int64, np.int64, np.float64))
+        if steps is not None:
+            inside = (step >= steps[0]) & (step <= steps[1])
+            step, time, value = step[inside], time[inside], value[inside]
+        return Series(_series_info(found), step, value, time / MICROSECONDS)
+
+    def axes(self, run: RunInfo | str, rank: int = 0) -> Axes:
+        """Epoch, samples, time and process seconds of a run's steps, in the order logged."""
+        run_id = run.id if isinstance(run, RunInfo) else self.run(run).id
+        with self.read() as connection:
+            payloads = connection.execute(
+                select(AxisSegment.payload)
+                .where(AxisSegment.run_id == run_id, AxisSegment.rank == rank)
+                .order_by(AxisSegment.position)
+            ).scalars().all()  # fmt: skip
+        step, epoch, samples, time, process = _columns(
+            payloads, (np.int64, np.float64, np.float64, np.int64, np.float64)
+        )
+        return Axes(step, epoch, samples, time / MICROSECONDS, process)
+
+    def frame(self, runs: Iterable[RunInfo | str], metrics: Iterable[str] | None = None) -> pd.DataFrame:
+        """Points as a pandas DataFrame with columns run, metric, step, epoch, samples, time, value.
+
+        Needs pandas: `pip install 'trackside[frame]'`.
+        """
+        from .frame import frame
+
+        return frame(self, runs, metrics)
+
+    # What else a run left
+
+    def events(self, run: RunInfo | str) -> list[Event]:
+        """What happened to a run, the oldest first."""
+        run_id = run.id if isinstance(run, RunInfo) else self.run(run).id
+        query = select(*EventRow.__table__.c).where(EventRow.run_id == run_id).order_by(EventRow.time, EventRow.id)
+        with self.read() as connection:
+            return [
+                Event(run_id=row.run_id, kind=row.kind, time=row.time, step=row.step, rank=row.rank,
+                      message=row.message, detail=row.detail)
+                for row in connection.execute(query)
+            ]  # fmt: skip
+
+    def fingerprints(self, run: RunInfo | str) -> dict[str, dict[str, Any]]:
+        """What the parity check compares, by kind."""
+        run_id = run.id if isinstance(run, RunInfo) else self.run(run).id
+        query = select(Fingerprint.name, Fingerprint.value).where(Fingerprint.run_id == run_id)
+        with self.read() as connection:
+            return {row.name: row.value for row in connection.execute(query)}
+
+    # What people change
+
+    def tag(self, run: RunInfo | str, *tags: str) -> None:
+        """Add tags to a run."""
+        info = self._current(run)
+        self._change(info, tags=sorted({*info.tags, *tags}))
+
+    def untag(self, run: RunInfo | str, *tags: str) -> None:
+        """Take tags off a run."""
+        info = self._current(run)
+        self._change(info, tags=sorted(set(info.tags) - set(tags)))
+
+    def annotate(self, run: RunInfo | str, notes: str) -> None:
+        """Replace a run's notes."""
+        self._change(self._current(run), notes=notes)
+
+    def set_baseline(self, run: RunInfo | str, baseline: bool = True) -> None:
+        """Mark a run as the one that others are measured against."""
+        self._change(self._current(run), is_baseline=baseline)
+
+    def delete(self, run: RunInfo | str) -> None:
+        """Put a run into the trash, from which `restore` brings it back."""
+        self._change(self._current(run), deleted_at=datetime.now(UTC))
+
+    def restore(self, run: RunInfo | str) -> None:
+        """Take a run out of the trash."""
+        self._change(self._current(run), deleted_at=None)
+
+    def purge(self, run: RunInfo | str) -> None:
+        """Remove a run in the trash and all its points for good.
+
+        Raises:
+            UsageError: if it is not in the trash, or still training.
+        """
+        info = self._current(run)
+        if info.deleted is None:
+            raise UsageError(f"Run {info.id} is not in the trash: delete it first, then purge.")
+        if info.state == "running":
+            raise UsageError(f"Run {info.id} is still training: stop it first, then purge.")
+        with self.write() as connection:
+            connection.execute(delete(Run).where(Run.id == info.id))
+
+    def mark(self, run_id: str, state: State, ended: datetime) -> None:
+        """Record how a run ended that could not say so itself."""
+        with self.write() as connection:
+            connection.execute(
+                update(Run).where(Run.id == run_id, Run.state == "running").values(state=state, ended_at=ended)
+            )
+
+    def _current(self, run: RunInfo | str) -> RunInfo:
+        return self.run(run.id if isinstance(run, RunInfo) else run)
+
+    def _change(self, run: RunInfo, **columns: Any) -> None:
+        with self.write() as connection:
+            connection.execute(update(Run).where(Run.id == run.id).values(**columns))
+
+    def _overdue(self) -> Any:
+        """SQL: has this run failed to give the sign of life that it promised?"""
+        if self.url.get_backend_name() == "postgresql":
+            now: Any = func.clock_timestamp()
+        else:
+            now = literal(datetime.now(UTC), Run.heartbeat_due_at.type)
+        return (Run.heartbeat_due_at < now).label("overdue")
+
+    def _no_series(self, connection: Connection, run_id: str, name: str) -> SeriesNotFoundError:
+        query = select(SeriesRow.name).where(SeriesRow.run_id == run_id).distinct().order_by(SeriesRow.name)
+        names = connection.execute(query.limit(12)).scalars().all()
+        known = ", ".join(names) if names else "nothing yet"
+        return SeriesNotFoundError(f"Run {run_id} logged no {name!r}: it logged {known}.")
+
+
+def _columns(payloads: Sequence[bytes], dtypes: Sequence[Any]) -> list[Any]:
+    if not payloads:
+        return [np.empty(0, dtype) for dtype in dtypes]
+    decoded = [decode(payload) for payload in payloads]
+    return [np.concatenate(parts) for parts in zip(*decoded, strict=True)]
+
+
+def _run_info(row: Any) -> RunInfo:
+    state: State = "lost" if row.state == "running" and row.overdue else row.state
+    return RunInfo(
+        id=row.id,
+        name=row.name,
+        project=row.project,
+        state=state,
+        workload=row.workload,
+        group=row.group_name,
+        framework=row.framework,
+        framework_version=row.framework_version,
+        backend=row.backend,
+        mode=row.mode,
+        precision=row.precision,
+        device=row.device,
+        device_count=row.device_count,
+        world_size=row.world_size,
+        created=row.created_at,
+        started=row.started_at,
+        ended=row.ended_at,
+        heartbeat=row.heartbeat_at,
+        heartbeat_due=row.heartbeat_due_at,
+        last_step=row.last_step,
+        total_steps=row.total_steps,
+        process_seconds=row.process_seconds,
+        config=row.config,
+        environment=row.environment,
+        model=row.model,
+        tags=tuple(row.tags),
+        notes=row.notes,
+        baseline=row.is_baseline,
+        log_directory=row.log_directory,
+        error=row.error,
+        warnings=row.warnings,
+        deleted=row.deleted_at,
+    )
+
+
+def _series_info(row: Any) -> SeriesInfo:
+    return SeriesInfo(
+        id=row.id,
+        run_id=row.run_id,
+        name=row.name,
+        rank=row.rank,
+        split=row.split,
+        unit=row.unit,
+        reduction=row.reduction,
+        count=row._mapping["count"],  # a row is a tuple, whose count is a method
+        first_step=row.first_step,
+        last_step=row.last_step,
+        first=row.first_value,
+        last=row.last_value,
+        minimum=row.min_value,
+        maximum=row.max_value,
+        total=row.sum_value,
+        nan_count=row.nan_count,
+        positive_infinity_count=row.positive_infinity_count,
+        negative_infinity_count=row.negative_infinity_count,
+        first_nan_step=row.first_nan_step,
+        first_positive_infinity_step=row.first_positive_infinity_step,
+        first_negative_infinity_step=row.first_negative_infinity_step,
+        repeated_steps=row.repeated_steps,
+    )

@@ -1,0 +1,112 @@
+"""The thread that carries a run's journal into the store while training goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from ..db.errors import StoreError
+from ..db.ingest import JournalMovedError
+from ..db.store import Store
+from .ingester import Ingester
+from .journal import JournalWriter
+
+logger = logging.getLogger("trackside")
+
+INTERVAL_SECONDS = 1.0
+"""How often points reach the store. Their safety does not wait for it: that is the journal's work."""
+
+HEARTBEAT_SECONDS = 5.0
+DUE_SECONDS = 30.0
+"""A sign of life every five seconds; a run is called lost after missing six. A long compilation may hold the
+interpreter for some seconds, and a busy SQLite file a writer for some more."""
+
+_LONGEST_PAUSE = 30.0
+
+
+class BackgroundWriter:
+    """Reads what the training thread appended and commits it, about once a second, until told to stop.
+
+    A store that does not answer costs one warning; the journal grows meanwhile, and everything arrives later.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        journal: JournalWriter,
+        before_read: Callable[[], None],
+    ) -> None:
+        """Prepare; `before_read` runs on this thread before each reach into the journal."""
+        self._store = store
+        self._journal = journal
+        self._before_read = before_read
+        self._wake = threading.Event()
+        self._stopping = False
+        self._delivered = False
+        self._complained = False
+        # A daemon: a training process that ends must never wait for a store that does not answer.
+        self._thread = threading.Thread(target=self._work, name="trackside-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, patience: float) -> bool:
+        """Deliver what is left and end.
+
+        Returns:
+            True if the store has everything; False if it did not take it within `patience` seconds.
+        """
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(patience)
+        return self._delivered
+
+    def _work(self) -> None:
+        ingester = Ingester(self._store, self._journal.path)
+        prepared = False
+        pause, next_beat = 0.0, 0.0
+        while True:
+            stopping = self._stopping
+            try:
+                if not prepared:
+                    self._store.prepare()
+                    prepared = True
+                self._before_read()
+                self._journal.retry()
+                now = time.monotonic()
+                beat = now >= next_beat
+                while ingester.advance(DUE_SECONDS if beat else None):
+                    beat = False
+                if now >= next_beat:
+                    next_beat = now + HEARTBEAT_SECONDS
+                pause = INTERVAL_SECONDS
+                if self._complained:
+                    self._complained = False
+                    logger.warning("trackside: the store answers again; what was waiting has been delivered.")
+            except JournalMovedError:
+                continue  # a recovery took part of it; go on from there
+            except StoreError as error:
+                self._complain(error)
+                pause = min(max(2 * pause, INTERVAL_SECONDS), _LONGEST_PAUSE)
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not end the delivery of a training's data
+                self._complain(error)
+                pause = _LONGEST_PAUSE
+            if ingester.closed or (stopping and self._complained):
+                break
+            self._wake.wait(0.01 if stopping else pause)
+            if not stopping and not self._stopping:
+                self._wake.clear()
+        self._delivered = ingester.closed
+        ingester.close()
+
+    def _complain(self, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            logger.warning(
+                "trackside: %s Training goes on, and nothing is lost: points wait in %s and arrive when it answers.",
+                error,
+                self._journal.path,
+            )

@@ -1,0 +1,1 @@
+"""What sits in a training loop: Lightning, Keras, step clock, system sampler."""

@@ -1,0 +1,1 @@
+"""The same training problem written in both frameworks, and the runner."""
