@@ -42,7 +42,11 @@ def open_store(url: str | None = None) -> Store:
         StoreError: if it cannot be opened; the message says what to do.
     """
     store = Store(url)
-    store.prepare()
+    try:
+        store.prepare()
+    except BaseException:
+        store.close()
+        raise
     return store
 
 

@@ -62,7 +62,9 @@ def journal_folder(url: URL) -> Path:
     """
     if url.get_backend_name() == "sqlite":
         return Path(f"{url.database}-journals")
-    identity = url.set(password=None).render_as_string(hide_password=False)
+    # Not url.set(password=None): that means "leave it as it is".
+    anonymous = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)
+    identity = anonymous.render_as_string(hide_password=False)
     return user_state_path("trackside") / "journals" / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

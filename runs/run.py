@@ -83,19 +83,11 @@ def start_run(
     if resume and id is None:
         raise UsageError("resume=True needs the id (or the name) of the run to continue: start_run(id=…, resume=True).")
     target = Store(store)
-    reachable = True
     try:
-        target.prepare()
-    except StoreUnreachableError as error:
-        reachable = False
-        logger.warning("trackside: %s Training goes on; points wait in a journal until the store answers.", error)
-    continued: RunInfo | None = None
-    if resume and reachable and id is not None:
-        from .recovery import recover
-
-        continued = target.run(id)
-        recover(target, only_run=continued.id)  # what an earlier process left comes before what this one logs
-        continued = target.run(continued.id)
+        continued = _prepare(target, id if resume else None)
+    except BaseException:
+        target.close()
+        raise
     run_id = continued.id if continued else (clean.name(id) if id else uuid.uuid4().hex[:12])
     created = {
         "name": clean.name(name) if name else f"{_script_name()}-{run_id[:4]}",
@@ -114,6 +106,22 @@ def start_run(
         rank=rank,
         properties=dict(properties or {}),
     )
+
+
+def _prepare(store: Store, resumed: str | None) -> RunInfo | None:
+    """Open the store if it answers; the run to continue, if one was named."""
+    try:
+        store.prepare()
+        if resumed is None:
+            return None
+        from .recovery import recover
+
+        run = store.run(resumed)
+        recover(store, only_run=run.id)  # what an earlier process left comes before what this one logs
+        return store.run(run.id)
+    except StoreUnreachableError as error:
+        logger.warning("trackside: %s Training goes on; points wait in a journal until the store answers.", error)
+        return None
 
 
 class Run:
@@ -157,7 +165,8 @@ class Run:
         folder = journal_folder(store.url)
         # Names sort by time, so that a recovery replays the journals of a resumed run in their order.
         self._journal = JournalWriter(folder / f"{time.time_ns():020d}-{journal_id}{SUFFIX}")
-        self._append = self._journal.append
+        self._append: Callable[[Kind, bytes], None] = self._journal.append
+        self._ended = ""
         now = datetime.now(UTC).isoformat()
         properties = self._properties(properties)
         began = {"state": "running", "started_at": now, "ended_at": None, "error": None}
@@ -247,7 +256,10 @@ class Run:
                 `framework_version`, `backend`, `mode`, `precision`, `device`, `device_count`, `world_size`,
                 `workload`, `total_steps`, `log_directory`, `notes`.
         """
-        self._append_json(Kind.CHANGE, self._properties(columns))
+        try:
+            self._append_json(Kind.CHANGE, self._properties(columns))
+        except (UsageError, TypeError, ValueError) as error:
+            self.warn(f"a description of the run was left out: {error}")
 
     def fingerprint(self, name: str, value: Mapping[str, Any]) -> None:
         """Record something that the parity check compares."""
@@ -260,7 +272,7 @@ class Run:
         body = {
             "kind": kind[:32],
             "time": datetime.now(UTC).isoformat(),
-            "step": None if step is None else int(step),
+            "step": None if step is None else numbers.step_number(step),
             "message": clean.text(message),
             "detail": clean.json_value(detail or {}),
         }
@@ -286,7 +298,6 @@ class Run:
         if self.closed or os.getpid() != self._process_id:
             return
         self._settle_deferred()
-        self.closed = True
         atexit.unregister(self._at_exit)
         described = describe_error(error)
         if error is not None and state == "failed":
@@ -295,6 +306,7 @@ class Run:
             )
         ending = {"state": state, "ended_at": datetime.now(UTC).isoformat(), "error": described or None}
         self._append_json(Kind.END, ending)
+        self._detach("log was called after the run had ended; nothing was recorded")
         delivered = self._writer.stop(FINISH_SECONDS)
         if delivered:
             self._journal.path.unlink(missing_ok=True)
@@ -317,7 +329,7 @@ class Run:
         self, metrics: Mapping[str, Any], step: int | None, epoch: float | None, samples: float | None
     ) -> None:
         if self.closed:
-            self.warn("log was called after the run had ended; nothing was recorded")
+            self.warn(self._ended)
             return
         if not hasattr(metrics, "items"):
             self.warn(
@@ -402,16 +414,19 @@ class Run:
     def _abandon_in_child(self) -> None:
         """In a forked child: let go of the journal, which belongs to the parent."""
         self._journal.close()
-        self._append = self._ignore
-        self.closed = True
         atexit.unregister(self._at_exit)
+        self._detach("a forked process does not write to its parent's run; call start_run in the child instead")
 
-    def _ignore(self, kind: Kind, body: bytes) -> None:
-        if kind == Kind.POINTS and "fork" not in self._warned:
-            self._warned.add("fork")
-            logger.warning(
-                "trackside: a forked process does not write to its parent's run; start_run in the child instead."
-            )
+    def _detach(self, reason: str) -> None:
+        """Take nothing more, and say why to whoever logs nevertheless."""
+        self.closed = True
+        self._ended = reason
+        self._append = _ignore
+        self._layouts = {}  # the quick way of `log` finds nothing and leaves the question to the careful one
+
+
+def _ignore(kind: Kind, body: bytes) -> None:
+    """Stands for the journal's `append` once a run is closed."""
 
 
 def describe_error(error: BaseException | None) -> dict[str, Any]:

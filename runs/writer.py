@@ -101,6 +101,7 @@ class BackgroundWriter:
                 self._wake.clear()
         self._delivered = ingester.closed
         ingester.close()
+        self._store.close()
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:

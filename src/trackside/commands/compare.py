@@ -1,0 +1,133 @@
+"""`trackside compare` and `trackside export`: what two or more runs have in common and where they differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ..db.errors import StoreError, UsageError
+from .shared import JSONOption, References, StoreOption, number, out, print_json, the_store
+
+VERDICT_STYLES = {"green": "green", "amber": "yellow", "red": "red"}
+
+
+def compare(runs: References, json: JSONOption = False, store: StoreOption = None) -> None:
+    """Are these runs the same experiment, and where do they differ?
+
+    Example: trackside compare torch-3f2a tensorflow-81cc --json
+    """
+    from ..runs.compare import compare as compare_runs
+
+    with the_store(store) as opened:
+        result = compare_runs(opened, runs).to_json()
+    if json:
+        print_json(result)
+        return
+    labels = {run["id"]: run.get("label") or run["name"] for run in result["runs"]}
+    _print_parity(result["parity"], labels)
+    _print_summary(result["summary"], labels)
+    parted = result["parted_at"]
+    if len(labels) == 2:
+        out.print(
+            "The training losses stay within float32 rounding of each other throughout."
+            if parted is None
+            else f"The training losses part at step {parted} by more than float32 rounding explains."
+        )
+
+
+def export(
+    runs: References,
+    figure: Annotated[
+        list[str] | None, typer.Option("--figure", help="loss, step-time, …, or any metric; repeat for several.")
+    ] = None,
+    format: Annotated[
+        list[str] | None, typer.Option("--format", help="pdf, svg, png or csv; repeat for several.")
+    ] = None,
+    directory: Annotated[
+        Path, typer.Option("--directory", "-o", help="Folder for the files; made if missing.")
+    ] = Path(),
+    axis: Annotated[str, typer.Option(help="step, epoch, samples, relative, process or wall.")] = "step",
+    smoothing: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 none, 1 strongest.")] = 0.0,
+    log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
+    width: Annotated[str, typer.Option(help="single (85 mm column), double, or slide.")] = "single",
+    dpi: Annotated[int, typer.Option(min=30, max=1200, help="Of a PNG.")] = 300,
+    store: StoreOption = None,
+) -> None:
+    """Write figures for a report, and the data of exactly the points drawn.
+
+    Example: trackside export 3f2a 81cc --figure loss --figure step-time --format pdf --format csv -o figures
+    """
+    try:
+        from ..dashboard.export import export as export_figures
+    except ModuleNotFoundError as error:
+        raise StoreError(f"Figures need {error.name}: pip install 'trackside[export]'.") from error
+
+    with the_store(store) as opened:
+        written = export_figures(
+            opened,
+            runs,
+            figures=tuple(figure or ("loss", "step-time")),
+            formats=tuple(format or ("pdf",)),
+            directory=directory,
+            axis=_axis(axis),
+            smoothing=smoothing,
+            log_y=log_y,
+            width=width,
+            dpi=dpi,
+        )
+    for path in written:
+        out.print(str(path), markup=False, soft_wrap=True)
+
+
+def _axis(name: str) -> Any:
+    axes = ("step", "epoch", "samples", "relative", "process", "wall")
+    if name not in axes:
+        raise UsageError(f"There is no axis {name!r}: use one of {', '.join(axes)}.")
+    return name
+
+
+def _print_parity(parity: dict[str, Any], labels: dict[str, str]) -> None:
+    verdict = parity["verdict"]
+    words = {
+        "green": "the same experiment, as far as was recorded",
+        "amber": "comparable with reservations",
+        "red": "not the same experiment",
+    }
+    out.print(f"[bold {VERDICT_STYLES[verdict]}]● {verdict}[/]  {words[verdict]}")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("", "check", *map(escape, labels.values()), "why"):
+        table.add_column(heading, overflow="fold")
+    for check in parity["checks"]:
+        values = ["–" if (value := check["values"].get(run)) is None else escape(_short(value)) for run in labels]
+        table.add_row(
+            f"[{VERDICT_STYLES[check['verdict']]}]●[/]", escape(check["name"]), *values, escape(check["reason"])
+        )
+    out.print(table)
+
+
+def _print_summary(summary: list[dict[str, Any]], labels: dict[str, str]) -> None:
+    if not summary:
+        return
+    rows = [key for key in summary[0] if key not in ("run", "id", "label", "name")]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for label in labels.values():
+        table.add_column(escape(label), justify="right")
+    for key in rows:
+        cells = [row.get(key) for row in summary]
+        if any(cell is not None for cell in cells):
+            table.add_row(key.replace("_", " "), *(_cell(cell) for cell in cells))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    return number(value) if isinstance(value, float) or value is None else escape(str(value))
+
+
+def _short(value: Any) -> str:
+    text = number(value) if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

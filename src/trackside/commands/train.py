@@ -1,0 +1,167 @@
+"""`trackside workloads`, `trackside run` and `trackside demo`: training the same thing in both frameworks."""
+
+from __future__ import annotations
+
+import webbrowser
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..db.errors import StoreError
+from ..db.store import open_store
+from .shared import JSONOption, StoreOption, err, out, print_json
+
+DEMO_WORKLOAD = "digits-cnn"
+
+
+def workloads(json: JSONOption = False) -> None:
+    """What can be run.
+
+    Example: trackside workloads --json
+    """
+    from ..workloads.registry import WORKLOADS
+
+    known = list(WORKLOADS.values())
+    if json:
+        print_json([workload.to_json() for workload in known])
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("name", "what", "frameworks", "data", "steps", "seconds"):
+        table.add_column(heading)
+    for one in known:
+        table.add_row(one.name, one.summary, ", ".join(one.frameworks), one.data, str(one.steps), f"~{one.seconds}")
+    out.print(table)
+
+
+def run(
+    workload: Annotated[str, typer.Argument(help="One of trackside workloads.")],
+    framework: Annotated[str, typer.Option(help="torch, tensorflow or both.")] = "both",
+    mode: Annotated[
+        str | None, typer.Option(help="eager, graph, xla or compile; the framework's usual by default.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="float32, float64, bf16-mixed or fp16-mixed.")] = "float32",
+    optimizer: Annotated[
+        str, typer.Option(help="exact: the same arithmetic in both; stock: each framework's own.")
+    ] = "exact",
+    devices: Annotated[int, typer.Option(help="Devices to train on.")] = 1,
+    steps: Annotated[int | None, typer.Option(help="Optimizer updates.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, instead of steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples an update.")] = None,
+    seed: Annotated[int, typer.Option(help="Of initial weights and batch order.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads for the arithmetic.")] = 1,
+    repeat: Annotated[int, typer.Option(help="Train so many times, in alternating order.")] = 1,
+    project: Annotated[str | None, typer.Option(help="Project of the runs.")] = None,
+    tensorboard: Annotated[
+        str | None, typer.Option(help="Also write TensorBoard event files under this folder.")
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Train a workload in one or both frameworks, each in its own process.
+
+    Example: trackside run digits-cnn --framework both --steps 200
+    """
+    from ..workloads.runner import run_workload
+
+    outcomes = run_workload(
+        workload,
+        framework=framework,
+        mode=mode,
+        precision=precision,
+        optimizer=optimizer,
+        devices=devices,
+        steps=steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        threads=threads,
+        repeat=repeat,
+        store=store,
+        project=project,
+        tensorboard=tensorboard,
+        console=err,
+    )
+    ids = [outcome.run_id for outcome in outcomes if outcome.run_id]
+    if len(ids) > 1:
+        out.print(f"Compare them: trackside compare {' '.join(ids)}", soft_wrap=True)
+    if any(outcome.state == "killed" for outcome in outcomes):
+        raise typer.Exit(130)
+    if any(outcome.state != "finished" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def demo(
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8050,
+    steps: Annotated[int | None, typer.Option(help="Optimizer updates of each training.")] = None,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Open the dashboard afterwards.")] = True,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+    store: StoreOption = None,
+) -> None:
+    """Train one network on the same real images in PyTorch and in TensorFlow, compare, and open the dashboard.
+
+    Example: trackside demo --steps 100
+    """
+    from ..workloads.runner import run_workload
+    from .compare import compare
+
+    outcomes = run_workload(DEMO_WORKLOAD, framework="both", steps=steps, store=store, project="demo", console=err)
+    ids = [outcome.run_id for outcome in outcomes if outcome.run_id]
+    if any(outcome.state == "killed" for outcome in outcomes):
+        raise typer.Exit(130)
+    if len(ids) > 1:
+        out.print()
+        compare(ids, store=store)
+    if not serve:
+        raise typer.Exit(0 if all(outcome.state == "finished" for outcome in outcomes) else 1)
+    _open_dashboard(ids, host, port, store, browser)
+
+
+def _open_dashboard(ids: list[str], host: str, port: int, store: str | None, browser: bool) -> None:
+    from ..db.engine import resolve_url
+
+    try:
+        from ..dashboard.serve import serve as serve_dashboard
+    except ModuleNotFoundError as error:
+        raise StoreError(f"The dashboard needs {error.name}: pip install 'trackside[dashboard]'.") from error
+    url = f"http://{host}:{port}/compare?runs={','.join(ids)}" if len(ids) > 1 else f"http://{host}:{port}/"
+    out.print(f"\nBoth runs side by side: [link={url}]{url}[/link]", soft_wrap=True)
+    if browser:
+        webbrowser.open(url)
+    with open_store(store):
+        pass
+    serve_dashboard(resolve_url(store).render_as_string(hide_password=False), host=host, port=port)
+
+
+def dashboard(
+    host: Annotated[
+        str, typer.Option(help="Address to serve on; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 8050,
+    token: Annotated[
+        str | None, typer.Option(envvar="TRACKSIDE_TOKEN", help="What a browser must present.", show_envvar=True)
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Start TensorBoard beside it.")] = False,
+    tensorboard_url: Annotated[
+        str | None, typer.Option(envvar="TRACKSIDE_TENSORBOARD_URL", help="Link to a TensorBoard that runs elsewhere.")
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Look at runs in a browser while they train.
+
+    Example: trackside dashboard --port 8060 --tensorboard
+    """
+    from ..db.engine import resolve_url
+
+    try:
+        from ..dashboard.serve import serve
+    except ModuleNotFoundError as error:
+        raise StoreError(f"The dashboard needs {error.name}: pip install 'trackside[dashboard]'.") from error
+    serve(
+        resolve_url(store).render_as_string(hide_password=False),
+        host=host,
+        port=port,
+        token=token,
+        tensorboard=tensorboard,
+        tensorboard_url=tensorboard_url,
+    )

@@ -1,0 +1,66 @@
+"""Store URLs and what a bad one gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trackside.db.engine import display_url, resolve_url
+from trackside.db.errors import StoreError, StoreUnreachableError, StoreURLError
+from trackside.db.filesystem import network_type
+from trackside.db.store import open_store
+
+
+def test_argument_then_environment_then_default(monkeypatch):
+    assert resolve_url().database == str(Path.cwd() / ".trackside" / "trackside.db")
+    monkeypatch.setenv("TRACKSIDE_STORE", "sqlite:////elsewhere/runs.db")
+    assert resolve_url().database == "/elsewhere/runs.db"
+    assert resolve_url("sqlite:////given.db").database == "/given.db"
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"])
+def test_every_way_to_write_postgresql(scheme):
+    assert resolve_url(f"{scheme}://u:p@host/db").drivername == "postgresql+psycopg"
+
+
+def test_a_password_is_not_shown():
+    assert "secret" not in display_url(resolve_url("postgres://u:secret@host/db"))
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://host/db", "sqlite://", "sqlite:///:memory:", "http://host"])
+def test_a_url_that_cannot_be_meant_names_one_that_can(url):
+    with pytest.raises(StoreURLError, match="sqlite:///path/to/file.db"):
+        resolve_url(url)
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database at all" * 50)
+    with pytest.raises(StoreError, match="not a trackside store"):
+        open_store(f"sqlite:///{path}")
+    assert path.read_text().startswith("not a database")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be made"):
+        open_store(f"sqlite:///{tmp_path}/file/below/runs.db")
+
+
+def test_a_server_that_does_not_answer():
+    with pytest.raises(StoreUnreachableError, match=r"does not answer .* start it, or correct the URL"):
+        open_store("postgresql://nobody@127.0.0.1:1/nothing")
+
+
+def test_a_database_that_does_not_exist(shared_postgresql):
+    with pytest.raises(StoreError, match="createdb"):
+        open_store(shared_postgresql.url("no_such_database"))
+
+
+def test_network_file_systems_are_told_from_disks(tmp_path):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path}/na\\040s nfs4 rw 0 0\n")
+    (tmp_path / "na s" / "deep").mkdir(parents=True)
+    assert network_type(tmp_path / "na s" / "deep", str(mounts)) == "nfs4"
+    assert network_type(tmp_path, str(mounts)) is None

@@ -1,0 +1,145 @@
+"""What was logged survives: SIGKILL at any moment, a server that goes away, two recoveries at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+
+import trackside
+from trackside.db.engine import resolve_url
+from trackside.runs.journal import journal_folder
+from trackside.runs.recovery import recover
+
+LOG_UNTIL_KILLED = """
+import os, sys, trackside
+run = trackside.start_run(name="victim", store=sys.argv[1])
+for step in range(10**9):
+    run.log({"x": step, "y": -step}, step=step)
+    os.write(1, step.to_bytes(8, "little"))  # says that this log has returned
+"""
+
+
+def kill_while_logging(url, seconds):
+    """Run a logging process, kill it, return the last step whose log had returned."""
+    process = subprocess.Popen([sys.executable, "-c", LOG_UNTIL_KILLED, url], stdout=subprocess.PIPE)
+    told = bytearray()
+    reader = threading.Thread(target=lambda: told.extend(process.stdout.read()))
+    reader.start()
+    while len(told) < 8 and process.poll() is None:
+        time.sleep(0.01)
+        if len(told) == 0:
+            # BufferedReader.read waits for the end: begin to count once the journal has its first points.
+            journals = list(journal_folder(resolve_url(url)).glob("*.journal"))
+            if journals and journals[0].stat().st_size > 2_000:
+                break
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reader.join()
+    process.stdout.close()
+    return int.from_bytes(told[-(len(told) % 8) - 8 :][:8], "little")
+
+
+def test_a_killed_process_loses_no_record_whose_log_had_returned(store_url):
+    for seconds in (0.0, 0.4, 1.3):
+        last = kill_while_logging(store_url, seconds)
+        with trackside.open_store(store_url) as store:
+            recover(store)
+            run = store.runs()[0]
+            assert run.state == "lost"
+            series = store.series(run, "x")
+            assert len(series) > last
+            np.testing.assert_array_equal(series.values, np.arange(len(series)))
+            np.testing.assert_array_equal(store.series(run, "y").values, -np.arange(len(series)))
+    assert list(journal_folder(resolve_url(store_url)).glob("*")) == []
+
+
+def test_without_a_recovery_the_run_is_lost_once_its_heartbeat_is_overdue(sqlite_url, monkeypatch):
+    monkeypatch.setattr("trackside.runs.writer.DUE_SECONDS", 0.3)
+    monkeypatch.setattr("trackside.runs.writer.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("trackside.runs.writer.INTERVAL_SECONDS", 0.05)
+    run = trackside.start_run(store=sqlite_url)
+    with trackside.open_store(sqlite_url) as store:
+        time.sleep(0.6)
+        assert store.run(run.id).state == "running"
+        run._writer._store.commit = lambda change: None  # it lives, but its signs of life no longer arrive
+        time.sleep(0.6)
+        assert store.run(run.id).state == "lost"
+        del run._writer._store.commit
+    run._journal.path.unlink()
+    run.finish()
+
+
+def test_two_recoveries_at_once_bring_every_point_once(store_url):
+    last = kill_while_logging(store_url, 0.2)
+    code = "import sys, trackside; from trackside.runs.recovery import recover\n"
+    code += "with trackside.open_store(sys.argv[1]) as store: recover(store)"
+    processes = [subprocess.Popen([sys.executable, "-c", code, store_url]) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    with trackside.open_store(store_url) as store:
+        series = store.series(store.runs()[0], "x")
+        np.testing.assert_array_equal(series.values, np.arange(len(series)))
+        assert len(series) > last
+
+
+def test_a_server_stopped_in_mid_training_costs_nothing(postgresql_server):
+    url = postgresql_server.url()
+    run = trackside.start_run(name="long", store=url)
+    longest, step = 0.0, 0
+
+    def train(seconds):
+        nonlocal longest, step
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = time.monotonic()
+            run.log({"x": step}, step=step)
+            longest = max(longest, time.monotonic() - before)
+            step += 1
+            time.sleep(0.002)
+
+    train(1.5)
+    postgresql_server.stop()
+    train(3)
+    postgresql_server.start()
+    train(1)
+    run.finish()
+    with trackside.open_store(url) as store:
+        found = store.run(run.id)
+        series = store.series(found, "x")
+        np.testing.assert_array_equal(series.values, np.arange(step))
+        assert found.state == "finished"
+    # Not a speed claim: a log that had waited for the server would have taken as long as it was away.
+    assert longest < 2
+    assert not run._journal.path.exists()
+
+
+def test_a_server_that_is_down_from_start_to_end_gets_everything_by_sync(postgresql_server, monkeypatch):
+    monkeypatch.setattr("trackside.runs.run.FINISH_SECONDS", 2.0)
+    url = postgresql_server.url()
+    postgresql_server.stop()
+    with trackside.start_run(name="offline", store=url) as run:
+        run.log({"x": 1.0}, step=0)
+    assert run._journal.path.exists()
+    postgresql_server.start()
+    command = [sys.executable, "-m", "trackside.cli", "sync", "--store", url]
+    told = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
+    assert run.id in told.stdout
+    with trackside.open_store(url) as store:
+        assert store.run("offline").state == "finished"
+        assert len(store.series("offline", "x")) == 1
+    assert not run._journal.path.exists()
+
+
+def test_a_journal_that_holds_nothing_is_swept_away(sqlite_url):
+    folder = journal_folder(resolve_url(sqlite_url))
+    folder.mkdir(parents=True)
+    (folder / "0-empty.journal").write_bytes(b"")
+    with trackside.open_store(sqlite_url) as store:
+        assert recover(store) == []
+    assert list(folder.iterdir()) == []
