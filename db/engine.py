@@ -121,7 +121,7 @@ def _sentence(url: URL, error: Any) -> StoreError:
         )
     if "unable to open" in low:
         return StoreError(f"{where} cannot be opened: check that its folder exists and may be written.")
-    if "full" in low or "no space" in low:
+    if "disk is full" in low or "no space left" in low or "disk full" in low:
         return StoreUnreachableError(
             f"The disk that holds {where} is full ({cause}): make room; journals keep the points."
         )
@@ -131,8 +131,10 @@ def _sentence(url: URL, error: Any) -> StoreError:
         )
     if "does not exist" in low and "database" in low:
         return StoreError(f"{where} does not exist: create the database (createdb), or correct the URL.")
-    if "authentication" in low or ("role" in low and "does not exist" in low):
-        return StoreError(f"{where} refuses this user ({_first_line(cause)}): correct the user or password in the URL.")
+    if "authentication" in low or "no password supplied" in low or ("role" in low and "does not exist" in low):
+        return StoreError(
+            f"{where} refuses this user ({_first_line(cause)}): correct the user or password in the URL, or set PGPASSWORD."
+        )
     if isinstance(error, (OperationalError, InterfaceError)):
         return StoreUnreachableError(f"{where} does not answer ({_first_line(cause)}): start it, or correct the URL.")
     return StoreError(f"{where} failed: {_first_line(cause)}. Run trackside doctor for a closer look.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,8 +70,7 @@ def read_all(waiting: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     for index, tensor in enumerate(tensors):
         by_device.setdefault(str(tensor.device), []).append(index)
     for indices in by_device.values():
-        import torch  # it made these tensors
-
+        torch = sys.modules["torch"]  # it made these tensors; `runs` itself imports no framework
         stacked = torch.stack([tensors[index].double() for index in indices])
         for index, value in zip(indices, stacked.cpu().tolist(), strict=True):
             values[index] = value

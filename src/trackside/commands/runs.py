@@ -13,7 +13,7 @@ from ..db.records import STATES, RunInfo, SeriesInfo
 from ..db.store import Store
 from .shared import JSONOption, Reference, StoreOption, ago, err, number, out, print_json, the_store
 
-app = typer.Typer(help="List runs, look at one, tag, annotate, delete and restore.", no_args_is_help=False)
+app = typer.Typer()
 
 STATE_STYLES = {"running": "cyan", "finished": "green", "failed": "red", "killed": "yellow", "lost": "magenta"}
 
@@ -44,7 +44,7 @@ def list_runs(
     if state is not None and state not in STATES:
         raise UsageError(f"There is no state {state!r}: use one of {', '.join(STATES)}.")
     with the_store(store) as opened:
-        found = opened.runs(project, state, deleted=deleted)  # type: ignore[arg-type]
+        found = opened.runs(project, state, deleted=deleted)
         shown = found[:limit]
         losses = _losses(opened, shown)
     if json:
@@ -233,7 +233,7 @@ def _facts(info: RunInfo) -> list[tuple[str, str]]:
     duration = f"{info.process_seconds:.1f} s" if info.process_seconds else ""
     facts = [
         ("project", info.project), ("workload", info.workload), ("group", info.group),
-        ("framework", " ".join(filter(None, (info.framework, info.framework_version, f"({info.backend})" if info.backend else None)))),
+        ("framework", " ".join(filter(None, (info.framework, info.framework_version)))), ("backend", info.backend),
         ("form", " · ".join(filter(None, (info.mode, info.precision, info.device)))),
         ("started", info.started and info.started.isoformat(" ", "seconds")),
         ("ended", info.ended and info.ended.isoformat(" ", "seconds")),

@@ -1,0 +1,211 @@
+"""Curves to draw: one metric of several runs on one axis, bucketed on one grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..db.errors import UsageError
+from ..db.records import Float64Array, Reduction, RunInfo, SeriesInfo
+from .align import AXES, Aligned, Axis
+from .labels import metric_label, run_labels
+from .resample import Grid, bucket_grid, resample
+from .series import read_aligned, resolve_runs
+from .smooth import length_scale, smooth
+
+if TYPE_CHECKING:
+    from ..db.store import Store
+
+AXIS_LABELS: dict[Axis, str] = {
+    "step": "Step (optimizer updates)",
+    "epoch": "Epoch",
+    "samples": "Training samples seen",
+    "relative": "Time since the first step (seconds)",
+    "process": "Process time (seconds)",
+    "wall": "Time (UTC)",
+}
+
+# Points this many length scales before a zoomed range still weigh on its first smoothed value: e**-10.
+_SMOOTHING_MARGIN = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Curve:
+    """One metric of one run, bucketed on the grid that all curves of the panel share.
+
+    Attributes:
+        run_id: id of the run.
+        label: short name for a legend, distinct within the view.
+        framework: "torch", "tensorflow" or None.
+        metric: the metric's key.
+        rank: which process of the run logged it.
+        reduction: what one value stands for.
+        unit: "seconds", "bytes", … or None.
+        x: (n,) float64, position of the last finite point of every non-empty bucket, increasing.
+        minimum: (n,) float64, smallest finite value in the bucket.
+        maximum: (n,) float64, largest finite value in the bucket.
+        last: (n,) float64, the bucket's last finite value.
+        smoothed: (n,) float64, the moving average at `x`; None where no smoothing was asked for.
+        nan_x: (m,) float64, where a NaN was logged.
+        positive_infinity_x: (m,) float64, where +Inf was logged.
+        negative_infinity_x: (m,) float64, where -Inf was logged.
+        point_count: how many points were read into the view, those that are not finite included.
+        exact: every bucket holds one point: what is drawn is what was logged.
+    """
+
+    run_id: str
+    label: str
+    framework: str | None
+    metric: str
+    rank: int
+    reduction: Reduction
+    unit: str | None
+    x: Float64Array
+    minimum: Float64Array
+    maximum: Float64Array
+    last: Float64Array
+    smoothed: Float64Array | None
+    nan_x: Float64Array
+    positive_infinity_x: Float64Array
+    negative_infinity_x: Float64Array
+    point_count: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CurvesView:
+    """One metric of several runs on one axis.
+
+    Attributes:
+        metric: the metric's key.
+        axis: what x is.
+        x_label: for the axis, with its unit.
+        y_label: for the axis, with its unit.
+        unit: the unit all curves share; None where there is none or they differ.
+        curves: in the order of the runs asked for; a run without the metric has none.
+        x_range: the range asked for, else the range of the points; None where there is nothing to draw.
+        missing: (run id, reason) of what could not be drawn, whole runs and single points.
+    """
+
+    metric: str
+    axis: Axis
+    x_label: str
+    y_label: str
+    unit: str | None
+    curves: tuple[Curve, ...]
+    x_range: tuple[float, float] | None
+    missing: tuple[tuple[str, str], ...]
+
+
+def curves_view(
+    store: Store,
+    runs: Sequence[RunInfo | str],
+    metric: str,
+    *,
+    axis: Axis = "step",
+    x_range: tuple[float, float] | None = None,
+    buckets: int = 1000,
+    smoothing: float = 0.0,
+) -> CurvesView:
+    """One metric of several runs, ready to draw: a curve a run and rank, all on one grid of buckets.
+
+    Args:
+        store: where the runs are.
+        runs: runs, or what `Store.run` understands.
+        metric: the metric's key.
+        axis: what x is.
+        x_range: show only this part, in full detail; only what it needs is read.
+        buckets: at most this many points a curve.
+        smoothing: 0 (none) to below 1; see `smooth.VIEWPORT`.
+
+    Raises:
+        UsageError: an argument is out of range, or a run is unknown.
+    """
+    if axis not in AXES:
+        raise UsageError(f"There is no axis {axis!r}: choose one of {', '.join(AXES)}.")
+    if x_range is not None and not (all(map(math.isfinite, x_range)) and x_range[0] < x_range[1]):
+        raise UsageError(f"The range {x_range} is empty: give two finite numbers, the smaller first.")
+    infos = resolve_runs(store, runs)
+    labels = run_labels(infos)
+    margin = 0.0 if x_range is None else _SMOOTHING_MARGIN * length_scale(smoothing, x_range[1] - x_range[0])
+    wanted = None if x_range is None else (x_range[0] - margin, x_range[1])
+    known = store.series_infos(list(labels), [metric])
+
+    placed: list[tuple[RunInfo, SeriesInfo, Aligned, slice]] = []
+    missing: list[tuple[str, str]] = []
+    for run in infos:
+        of_run = [info for info in known if info.run_id == run.id]
+        if not of_run:
+            missing.append((run.id, f"{labels[run.id]} logged no {metric}."))
+        for info in of_run:
+            points = read_aligned(store, run, info, axis, wanted)
+            if points.missing:
+                total = points.missing + len(points.x)
+                missing.append((run.id, f"{points.missing:,} of {total:,} points have no known {axis}."))
+            if len(points.x) or not points.missing:
+                placed.append((run, info, points, _inside(points.x, x_range)))
+
+    ends = [
+        points.x[end] for _, _, points, part in placed if part.start < part.stop for end in (part.start, part.stop - 1)
+    ]
+    shown = x_range or ((float(min(ends)), float(max(ends))) if ends else None)
+    grid = bucket_grid(*(shown or (0.0, 1.0)), buckets)
+    scale = length_scale(smoothing, shown[1] - shown[0]) if shown else 0.0
+    curves = tuple(
+        _curve(run, info, points, part, grid, scale if smoothing else None, _rank_label(labels, info, known))
+        for run, info, points, part in placed
+    )
+    units = {curve.unit for curve in curves}
+    unit = units.pop() if len(units) == 1 else None
+    return CurvesView(
+        metric=metric,
+        axis=axis,
+        x_label=AXIS_LABELS[axis],
+        y_label=metric_label(metric, unit),
+        unit=unit,
+        curves=curves,
+        x_range=shown,
+        missing=tuple(missing),
+    )
+
+
+def _curve(
+    run: RunInfo, info: SeriesInfo, points: Aligned, part: slice, grid: Grid, scale: float | None, label: str
+) -> Curve:
+    bucketed = resample(points.x[part], points.values[part], grid=grid)
+    # Smoothed before it is bucketed and from before the part shown: neither may change the average.
+    average = None if scale is None else smooth(points.x, points.values, scale)[part][bucketed.last_index]
+    return Curve(
+        run_id=run.id,
+        label=label,
+        framework=run.framework,
+        metric=info.name,
+        rank=info.rank,
+        reduction=info.reduction,
+        unit=info.unit,
+        x=bucketed.x,
+        minimum=bucketed.minimum,
+        maximum=bucketed.maximum,
+        last=bucketed.last,
+        smoothed=average,
+        nan_x=bucketed.nan_x,
+        positive_infinity_x=bucketed.positive_infinity_x,
+        negative_infinity_x=bucketed.negative_infinity_x,
+        point_count=part.stop - part.start,
+        exact=bool((bucketed.counts == 1).all()),
+    )
+
+
+def _rank_label(labels: dict[str, str], info: SeriesInfo, known: Sequence[SeriesInfo]) -> str:
+    several = sum(other.run_id == info.run_id for other in known) > 1
+    return f"{labels[info.run_id]}, rank {info.rank}" if several else labels[info.run_id]
+
+
+def _inside(x: Float64Array, x_range: tuple[float, float] | None) -> slice:
+    if x_range is None:
+        return slice(0, len(x))
+    return slice(int(np.searchsorted(x, x_range[0], "left")), int(np.searchsorted(x, x_range[1], "right")))

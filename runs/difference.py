@@ -1,0 +1,266 @@
+"""Where two runs part: their difference, what rounding explains of it, and the first step beyond that."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..db.errors import UsageError
+from ..db.records import Float64Array, Int64Array, RunInfo
+from .align import Aligned, Axis, last_of_each_step
+from .labels import run_labels
+from .series import read_aligned, resolve_runs
+
+if TYPE_CHECKING:
+    from ..db.store import Store
+
+FLOAT32_STEPS = (5.0, 20.0, 100.0)
+FLOAT32_RELATIVE = (1e-5, 1e-3, 1e-2)
+"""How far rounding alone takes two float32 runs of one network apart, by step, relative to the size of the loss.
+
+Measured between PyTorch and TensorFlow with equal weights, batches and arithmetic, and between PyTorch and
+itself with initial weights one unit in the last place apart. Perceptrons, LSTMs and small transformers
+stayed below 7e-6 for 200 steps; convolutions with batch normalisation amplify rounding to 1e-5 by step 5,
+1e-3 by step 20 and 1e-2 by step 100, then level off. In between: straight lines on logarithmic scales. Very
+deep networks trained at a high rate part sooner, and are then reported as parted.
+"""
+FLOAT64_RELATIVE = 1e-9
+"""The same in float64, where the worst of the networks that are not chaotic stayed below 1e-11."""
+MIXED_RELATIVE = 1e-2
+"""The same in bf16 and fp16 mixed precision: 1e-3 for transformers and LSTMs, 1e-2 for convolutions."""
+
+WINDOW = 10
+OUTLIER = 20.0
+"""A run against itself was measured 15 times out of its own envelope for a few steps, and came back. So a
+point counts at once only where it is this many tolerances out; otherwise where most of ten points from
+there are out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DifferenceView:
+    """Run a minus run b.
+
+    Attributes:
+        a: id of the run subtracted from.
+        b: id of the run subtracted.
+        metric: the metric's key.
+        axis: what x is.
+        x: (n,) float64, where both runs are known.
+        difference: (n,) float64, NaN or infinite where a side is.
+        tolerance: (n,) float64, how far apart counts as equal there.
+        parted_at: first step from which the runs are apart; None where they agree or share nothing.
+        reason: one sentence.
+    """
+
+    a: str
+    b: str
+    metric: str
+    axis: Axis
+    x: Float64Array
+    difference: Float64Array
+    tolerance: Float64Array
+    parted_at: int | None
+    reason: str
+
+
+def difference_view(
+    store: Store,
+    a: RunInfo | str,
+    b: RunInfo | str,
+    metric: str,
+    *,
+    axis: Axis = "step",
+    tolerance: float | None = None,
+) -> DifferenceView:
+    """Run a minus run b on rank 0: at the steps both have, or interpolated where the axis is another.
+
+    Args:
+        store: where the runs are.
+        a: a run, or what `Store.run` understands.
+        b: another.
+        metric: the metric's key.
+        axis: what x is.
+        tolerance: how far apart counts as equal; the first point further apart is where they part. Default:
+            what rounding explains in the runs' precision (`difference.default_tolerance`); they then part
+            where that is exceeded for good, or by far.
+
+    Raises:
+        UsageError: an argument is out of range, or a run is unknown.
+    """
+    if tolerance is not None and not tolerance >= 0:
+        raise UsageError(f"A tolerance of {tolerance} is no distance: give 0 or more.")
+    run_a, run_b = resolve_runs(store, (a, b))
+    labels = run_labels((run_a, run_b))
+    infos = {info.run_id: info for info in store.series_infos([run_a.id, run_b.id], [metric]) if info.rank == 0}
+    absent = [labels[run.id] for run in (run_a, run_b) if run.id not in infos]
+    if absent:
+        none = np.empty(0)
+        return DifferenceView(
+            a=run_a.id, b=run_b.id, metric=metric, axis=axis, x=none, difference=none, tolerance=none,
+            parted_at=None, reason=f"{' and '.join(dict.fromkeys(absent))} logged no {metric}.",
+        )  # fmt: skip
+    points_a, points_b = (read_aligned(store, run, infos[run.id], axis, None) for run in (run_a, run_b))
+    pair = pair_by_step(points_a, points_b) if axis == "step" else pair_by_position(points_a, points_b)
+    precision = _coarser(run_a.precision, run_b.precision)
+    allowed = default_tolerance(pair, precision) if tolerance is None else np.full(len(pair.x), float(tolerance))
+    judged, bounds = pair, allowed
+    if tolerance is None and axis != "step":
+        # Rounding explains a difference at the same update only: at the same time the runs may be at different ones.
+        judged = pair_by_step(*(read_aligned(store, run, infos[run.id], "step") for run in (run_a, run_b)))
+        bounds = default_tolerance(judged, precision)
+    at = first_parting(judged, bounds, sustained=tolerance is None)
+    bound = f"{precision or 'float32'} rounding explains" if tolerance is None else f"{tolerance:g}"
+    place = axis if judged is pair else "step"
+    return DifferenceView(
+        a=run_a.id,
+        b=run_b.id,
+        metric=metric,
+        axis=axis,
+        x=pair.x,
+        difference=pair.difference(),
+        tolerance=allowed,
+        parted_at=None if at is None else int(judged.steps[at]),
+        reason=_reason(metric, judged, at, bound, place, (labels[run_a.id], labels[run_b.id])),
+    )
+
+
+def _reason(metric: str, pair: Pair, at: int | None, bound: str, place: str, labels: tuple[str, str]) -> str:
+    if not len(pair.x):
+        return f"{metric} was never logged at the same {place} by both."
+    if at is None:
+        points = "steps" if place == "step" else "points"
+        return f"{metric} is nowhere further apart than {bound}, over {len(pair.x):,} common {points}."
+    one, other, step = float(pair.a[at]), float(pair.b[at]), int(pair.steps[at])
+    both = f"{one:.6g} in {labels[0]}, {other:.6g} in {labels[1]}"
+    if math.isfinite(one) and math.isfinite(other):
+        return f"{metric} is further apart than {bound} from step {step} on: {both}."
+    return f"{metric} is not finite in one of the runs at step {step}: {both}."
+
+
+def _coarser(one: str | None, other: str | None) -> str | None:
+    """The precision that leaves more rounding: mixed, then float32 or unknown, then float64."""
+    return max(one, other, key=lambda precision: -1 if precision == "float64" else str(precision).endswith("-mixed"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two series where both are known.
+
+    Attributes:
+        x: (n,) float64, increasing.
+        steps: (n,) int64, of the series whose points `x` are.
+        a: (n,) float64, may hold NaN and infinities.
+        b: (n,) float64.
+    """
+
+    x: Float64Array
+    steps: Int64Array
+    a: Float64Array
+    b: Float64Array
+
+    def difference(self) -> Float64Array:
+        """(n,) float64 `a - b`: 0 where both are the same infinity, NaN where either is NaN."""
+        with np.errstate(over="ignore"):  # further apart than float64 reaches: infinitely far
+            return np.subtract(self.a, self.b, out=np.zeros(len(self.a)), where=self.a != self.b)
+
+    def one_sided(self) -> NDArray[np.bool_]:
+        """(n,) bool: where one of the two is not finite and the other is not the same."""
+        finite = np.isfinite(self.a) & np.isfinite(self.b)
+        same = (self.a == self.b) | (np.isnan(self.a) & np.isnan(self.b))
+        result: NDArray[np.bool_] = ~(finite | same)
+        return result
+
+
+def pair_by_step(a: Aligned, b: Aligned) -> Pair:
+    """The steps that both series have; where a step repeats, its last point."""
+    keep_a, keep_b = last_of_each_step(a.steps), last_of_each_step(b.steps)
+    steps, at_a, at_b = np.intersect1d(a.steps[keep_a], b.steps[keep_b], assume_unique=True, return_indices=True)
+    return Pair(steps.astype(np.float64), steps, a.values[keep_a][at_a], b.values[keep_b][at_b])
+
+
+def pair_by_position(a: Aligned, b: Aligned) -> Pair:
+    """Both series at the points of the one with fewer of them, where the two overlap.
+
+    The other is interpolated linearly. Next to a NaN or an infinity it is not finite either: a straight line
+    across would claim a value that was never there.
+    """
+    a, b = _distinct(a), _distinct(b)
+    if not len(a.x) or not len(b.x):
+        empty = np.empty(0)
+        return Pair(empty, np.empty(0, np.int64), empty, empty)
+    low, high = max(a.x[0], b.x[0]), min(a.x[-1], b.x[-1])
+    in_a, in_b = (a.x >= low) & (a.x <= high), (b.x >= low) & (b.x <= high)
+    if in_a.sum() <= in_b.sum():
+        x = a.x[in_a]
+        return Pair(x, a.steps[in_a], a.values[in_a], _interpolate(x, b))
+    x = b.x[in_b]
+    return Pair(x, b.steps[in_b], _interpolate(x, a), b.values[in_b])
+
+
+def _distinct(series: Aligned) -> Aligned:
+    """The last point of every position."""
+    last = np.append(series.x[1:] != series.x[:-1], True)[: len(series.x)]
+    return Aligned(series.x[last], series.values[last], series.steps[last])
+
+
+def _interpolate(x: Float64Array, series: Aligned) -> Float64Array:
+    """`series` at `x`, which lies inside of it; on its own points exactly its own values."""
+    right = np.searchsorted(series.x, x, side="left")
+    left = np.maximum(right - 1, 0)
+    v0, v1 = series.values[left], series.values[right]
+    gap = series.x[right] - series.x[left]
+    share = np.divide(x - series.x[left], gap, out=np.ones(len(x)), where=gap > 0)
+    exact = series.x[right] == x
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, and meant to be
+        return np.where(exact, v1, v0 * (1 - share) + v1 * share)
+
+
+def default_tolerance(pair: Pair, precision: str | None) -> Float64Array:
+    """How far apart two runs of the same experiment may be, by rounding alone.
+
+    A share of the size of the values, by step (`FLOAT32_RELATIVE`). The size is the largest value that both
+    runs have reached so far: as a loss falls, the noise that rounding left in it early does not fall with
+    it.
+
+    Args:
+        pair: the two runs.
+        precision: what both computed in; None or unknown counts as float32.
+
+    Returns:
+        (n,) float64.
+    """
+    both = np.minimum(np.abs(pair.a), np.abs(pair.b))
+    size = np.maximum.accumulate(np.where(np.isfinite(both), both, 0.0))
+    if precision == "float64":
+        return FLOAT64_RELATIVE * size
+    if precision is not None and precision.endswith("-mixed"):
+        return MIXED_RELATIVE * size
+    logarithm = np.interp(np.log(pair.steps.clip(0) + 1.0), np.log(FLOAT32_STEPS), np.log(FLOAT32_RELATIVE))
+    return np.exp(logarithm) * size
+
+
+def first_parting(pair: Pair, tolerance: Float64Array, *, sustained: bool) -> int | None:
+    """Index of the first point from which the runs are apart; None if they are not.
+
+    Args:
+        pair: the two runs.
+        tolerance: (n,) float64.
+        sustained: the tolerance is an estimate: a point is apart only if it is far out (`OUTLIER`), or if
+            most of the points of a window from there on are out. Otherwise the first point outside counts.
+            A value that is not finite on one side alone counts either way.
+    """
+    distance = np.abs(pair.difference())
+    one_sided = pair.one_sided()
+    out = one_sided | (distance > tolerance)
+    if sustained:
+        # out[i:i + WINDOW].sum() for every i; a window past the end is as long as what is left.
+        sums = np.concatenate(([0], np.cumsum(out)))
+        ends = np.minimum(np.arange(len(out)) + WINDOW, len(out))
+        most = 2 * (sums[ends] - sums[: len(out)]) > ends - np.arange(len(out))
+        out = one_sided | (distance > OUTLIER * tolerance) | (out & most)
+    found = np.flatnonzero(out)
+    return int(found[0]) if len(found) else None

@@ -1,0 +1,206 @@
+"""The command: what it prints, what it refuses, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import trackside
+from trackside.cli import app
+from trackside.db.engine import resolve_url
+from trackside.runs.journal import journal_folder
+
+COMMANDS = ["demo", "workloads", "run", "dashboard", "runs", "compare", "export", "sync", "db", "doctor"]
+SUBCOMMANDS = [
+    *(["runs", name] for name in ("list", "show", "tag", "untag", "note", "baseline", "rm", "restore")),
+    ["db", "upgrade"],
+    ["db", "check"],
+]
+
+
+def command(*arguments, store=None, env=None):
+    """Run the real command in a process of its own."""
+    chosen = ["--store", store] if store else []
+    return subprocess.run(
+        [sys.executable, "-m", "trackside.cli", *arguments, *chosen],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **(env or {})},
+    )
+
+
+@pytest.fixture
+def filled(sqlite_url):
+    """A store with two runs; ids by name."""
+    ids = {}
+    for name, scale in (("first", 1.0), ("second", 1.1)):
+        with trackside.start_run(name=name, project="p", store=sqlite_url, config={"lr": scale}) as run:
+            for step in range(20):
+                run.log({"train/loss": scale / (step + 1), "step/seconds": 0.01}, step=step)
+            ids[name] = run.id
+    return sqlite_url, ids
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS), *SUBCOMMANDS], ids=" ".join)
+def test_every_command_explains_itself_with_an_example(words):
+    from typer.testing import CliRunner
+
+    answer = CliRunner().invoke(app, [*words, "--help"])
+    assert answer.exit_code == 0
+    if words and words != ["db"]:
+        assert "Example: trackside" in answer.output
+
+
+def test_runs_are_listed_as_json_and_as_a_table(filled):
+    url, ids = filled
+    listed = json.loads(command("runs", "list", "--json", store=url).stdout)
+    assert [run["name"] for run in listed] == ["second", "first"]
+    assert listed[0]["state"] == "finished"
+    assert listed[0]["last_step"] == 19
+    table = command("runs", store=None, env={"TRACKSIDE_STORE": url}).stdout
+    assert ids["first"] in table
+    assert "0.05" in table
+
+
+def test_one_run_is_shown(filled):
+    url, ids = filled
+    shown = command("runs", "show", ids["first"][:6], store=url)
+    assert "train/loss" in shown.stdout
+    found = json.loads(command("runs", "show", "first", "--json", store=url).stdout)
+    assert found["config"] == {"lr": 1.0}
+    assert {series["name"] for series in found["series"]} == {"train/loss", "step/seconds"}
+
+
+def test_runs_are_tagged_deleted_restored_and_purged(filled):
+    url, ids = filled
+    assert command("runs", "tag", "first", "paper", store=url).returncode == 0
+    assert command("runs", "note", "first", "a <b>note</b>", store=url).returncode == 0
+    assert command("runs", "rm", "first", store=url).returncode == 0
+    assert [run["id"] for run in json.loads(command("runs", "list", "--json", store=url).stdout)] == [ids["second"]]
+    assert command("runs", "restore", ids["first"], store=url).returncode == 0
+    with trackside.open_store(url) as store:
+        assert (store.run("first").tags, store.run("first").notes) == (("paper",), "a <b>note</b>")
+    refused = command("runs", "rm", "--purge", "first", store=url)
+    assert refused.returncode == 2
+    assert "delete it first" in refused.stderr
+
+
+def test_two_runs_are_compared(filled):
+    url, ids = filled
+    answer = json.loads(command("compare", "first", ids["second"], "--json", store=url).stdout)
+    assert answer["parity"]["verdict"] in ("amber", "red")
+    assert {run["id"] for run in answer["runs"]} == set(ids.values())
+    assert answer["parted_at"] == 0
+    table = command("compare", "first", "second", store=url)
+    assert table.returncode == 0
+    assert "part at step 0" in table.stdout
+
+
+def test_figures_are_exported(filled, tmp_path):
+    url, _ = filled
+    arguments = ["--figure", "loss", "--format", "pdf", "--format", "csv", "-o", str(tmp_path / "figures")]
+    answer = command("export", "first", "second", *arguments, store=url)
+    assert answer.returncode == 0, answer.stderr
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["loss.csv", "loss.pdf"]
+    assert (tmp_path / "figures" / "loss.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["runs", "show", "nothing"], 2, "There is no run 'nothing'"),
+        (["compare", "first"], 2, "two"),
+        (["runs", "list", "--state", "asleep"], 2, "running, finished"),
+        (["export", "first", "second", "--figure", "nothing"], 2, "nothing"),
+        (["export", "first", "second", "--format", "docx"], 2, "docx"),
+        (["export", "first", "second", "--axis", "time"], 2, "relative"),
+        (["run", "nothing"], 2, "run one of digits-cnn"),
+        (["run", "digits-cnn", "--steps", "0"], 2, "step"),
+        (["run", "digits-cnn", "--framework", "jax"], 2, "torch"),
+        (["no-such-command"], 2, "No such command"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(filled, arguments, code, says):
+    url, _ = filled
+    answer = command(*arguments, store=None, env={"TRACKSIDE_STORE": url})
+    assert answer.returncode == code, answer.stderr
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "says"),
+    [
+        ("nonsense", 2, "sqlite:///path/to/file.db"),
+        ("mysql://host/db", 2, "SQLite or PostgreSQL"),
+        ("postgresql://nobody@127.0.0.1:1/db", 1, "does not answer"),
+        ("sqlite:////proc/version", 1, "cannot be opened"),
+    ],
+)
+def test_a_store_that_cannot_be_used(url, code, says):
+    answer = command("runs", "list", store=url)
+    assert answer.returncode == code, answer.stderr
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_any_command_brings_in_what_a_killed_process_left(sqlite_url):
+    code = """
+import os, sys, trackside
+run = trackside.start_run(name="victim", store=sys.argv[1])
+run.log({"x": 1.0}, step=0)
+os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", code, sqlite_url]).returncode == -signal.SIGKILL
+    (listed,) = json.loads(command("runs", "list", "--json", store=sqlite_url).stdout)
+    assert listed["state"] == "lost"
+    assert list(journal_folder(resolve_url(sqlite_url)).glob("*")) == []
+    with trackside.open_store(sqlite_url) as store:
+        assert store.series("victim", "x").values.tolist() == [1.0]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(filled):
+    url, _ = filled
+    reading, writing = os.pipe()
+    os.close(reading)
+    answer = subprocess.run(
+        [sys.executable, "-m", "trackside.cli", "runs", "list", "--json", "--store", url],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    assert b"Traceback" not in answer.stderr
+
+
+def test_sync_doctor_check_and_upgrade(filled):
+    url, _ = filled
+    assert "Nothing is waiting" in command("sync", store=url).stdout
+    assert json.loads(command("sync", "--json", store=url).stdout) == []
+    assert "2 runs" in command("doctor", store=url).stdout
+    assert "80 points are sound" in command("db", "check", store=url).stdout
+    assert "schema" in command("db", "upgrade", store=url).stdout
+
+
+def test_check_finds_damage(filled):
+    url, _ = filled
+    with trackside.open_store(url) as store, store.write() as connection:
+        connection.exec_driver_sql("UPDATE segments SET payload = x'00' WHERE id = 1")
+    answer = command("db", "check", store=url)
+    assert answer.returncode == 1
+    assert "damaged" in answer.stderr
+
+
+def test_commands_start_quickly_enough_to_be_used(filled):
+    # Not a timing: a command that loads a framework or Dash would show in the modules it imported.
+    url, _ = filled
+    code = "import sys; sys.argv=['trackside','runs','list','--store',sys.argv[1]]\n"
+    code += "from trackside.cli import app\ntry: app()\nexcept SystemExit: pass\n"
+    code += "assert not {'torch','tensorflow','dash','pandas','plotly'} & set(sys.modules), sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code, url], check=True, capture_output=True)
