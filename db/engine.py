@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 from sqlalchemy.pool import NullPool
 
 from .errors import StoreError, StoreUnreachableError, StoreURLError
+from .filesystem import network_type
+
+logger = logging.getLogger("trackside")
 
 DEFAULT_URL = "sqlite:///.trackside/trackside.db"
 STORE_VARIABLE = "TRACKSIDE_STORE"
@@ -62,7 +67,7 @@ def make_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         # A connection is a file handle: opening one costs 0.1 ms, and none is left open in a forked child.
         engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": _BUSY_SECONDS})
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", _on_network if _warn_of_network(url) else _on_disk)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
@@ -77,15 +82,39 @@ def make_engine(url: URL) -> Engine:
         raise StoreError("A PostgreSQL store needs psycopg: pip install 'trackside[postgres]'.") from error
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+@cache
+def _warn_of_network(url: URL) -> bool:
+    """Whether the file lies on a network file system; says so once a process."""
+    folder = Path(str(url.database)).parent
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    kind = network_type(existing)
+    if kind:
+        logger.warning(
+            "trackside: %s is on a network file system (%s), where SQLite is slow and fragile: use a local folder, "
+            "or PostgreSQL for several machines.",
+            folder,
+            kind,
+        )
+    return kind is not None
+
+
+def _on_disk(connection: sqlite3.Connection, _record: object) -> None:
+    _prepare_sqlite(connection, "wal")
+
+
+def _on_network(connection: sqlite3.Connection, _record: object) -> None:
+    _prepare_sqlite(connection, "delete")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str) -> None:
     # The driver would begin transactions at moments of its own choosing; _begin_sqlite does it instead.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")  # off by default; purging a run relies on it
-    # WAL: readers never wait for the writer, nor it for them. A file on a network file system cannot share the
-    # memory that WAL needs, and SQLite then keeps its rollback journal: slower, but correct.
-    if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        cursor.execute("PRAGMA journal_mode = WAL")
+    # WAL: readers never wait for the writer, nor it for them. It needs memory shared by all who open the file, which a
+    # network file system cannot give: there the rollback journal ("delete") is slower, but correct.
+    if cursor.execute("PRAGMA journal_mode").fetchone()[0] != journal_mode:
+        cursor.execute(f"PRAGMA journal_mode = {journal_mode}")
     # In WAL mode NORMAL can lose the last commits to a power cut, never consistency; the journal has them still.
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()
@@ -133,7 +162,8 @@ def _sentence(url: URL, error: Any) -> StoreError:
         return StoreError(f"{where} does not exist: create the database (createdb), or correct the URL.")
     if "authentication" in low or "no password supplied" in low or ("role" in low and "does not exist" in low):
         return StoreError(
-            f"{where} refuses this user ({_first_line(cause)}): correct the user or password in the URL, or set PGPASSWORD."
+            f"{where} refuses this user ({_first_line(cause)}): correct the user or password in the URL, "
+            "or set PGPASSWORD."
         )
     if isinstance(error, (OperationalError, InterfaceError)):
         return StoreUnreachableError(f"{where} does not answer ({_first_line(cause)}): start it, or correct the URL.")

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 _NETWORK = frozenset(
-    ("9p", "afs", "beegfs", "ceph", "cifs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "glusterfs")
-    + ("gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "smb3", "smbfs", "wekafs")
+    """
+    9p afs beegfs ceph cifs fuse.gcsfuse fuse.glusterfs fuse.s3fs fuse.sshfs glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2
+    orangefs panfs smb3 smbfs wekafs
+    """.split()
 )
 
 

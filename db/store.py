@@ -18,7 +18,7 @@ from .errors import RunNotFoundError, SeriesNotFoundError, StoreError, UsageErro
 from .models import AxisSegment, EventRow, Fingerprint, Run, Segment, SeriesRow
 from .models import Journal as JournalRow
 from .records import Axes, Event, RunInfo, Series, SeriesInfo, State
-from .segments import decode
+from .rows import columns, run_info, series_info
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,7 @@ class Store:
         if ids is not None:
             query = query.where(Run.id.in_(list(ids)))
         with self.read() as connection:
-            found = [_run_info(row) for row in connection.execute(query)]
+            found = [run_info(row) for row in connection.execute(query)]
         return [run for run in found if state is None or run.state == state]
 
     def run(self, reference: str) -> RunInfo:
@@ -173,17 +173,17 @@ class Store:
         with self.read() as connection:
             exact = connection.execute(query.where(Run.id == reference)).first()
             if exact is not None:
-                return _run_info(exact)
+                return run_info(exact)
             named = connection.execute(
                 query.where(Run.name == reference)
                 .order_by(None)
                 .order_by(Run.deleted_at.is_not(None), Run.created_at.desc())
             ).first()
             if named is not None:
-                return _run_info(named)
+                return run_info(named)
             begun = connection.execute(query.where(Run.id.startswith(reference, autoescape=True)).limit(6)).all()
         if len(begun) == 1:
-            return _run_info(begun[0])
+            return run_info(begun[0])
         if begun:
             some = ", ".join(row.id for row in begun[:5])
             raise RunNotFoundError(f"{reference!r} begins several run ids ({some}): give more of the id.")
@@ -202,7 +202,7 @@ class Store:
                 query = select(*_SERIES.c).where(SeriesRow.run_id.in_(ids[start : start + _CHUNK]))
                 if wanted is not None:
                     query = query.where(SeriesRow.name.in_(wanted))
-                infos += [_series_info(row) for row in connection.execute(query)]
+                infos += [series_info(row) for row in connection.execute(query)]
         return sorted(infos, key=lambda info: (info.run_id, info.name, info.rank))
 
     def series(self, run: RunInfo | str, name: str, rank: int = 0, steps: tuple[float, float] | None = None) -> Series:
@@ -229,11 +229,11 @@ class Store:
             if steps is not None:
                 query = query.where(Segment.last_step >= steps[0], Segment.first_step <= steps[1])
             payloads = connection.execute(query).scalars().all()
-        step, time, value = _columns(payloads, (np.int64, np.int64, np.float64))
+        step, time, value = columns(payloads, (np.int64, np.int64, np.float64))
         if steps is not None:
             inside = (step >= steps[0]) & (step <= steps[1])
             step, time, value = step[inside], time[inside], value[inside]
-        return Series(_series_info(found), step, value, time / MICROSECONDS)
+        return Series(series_info(found), step, value, time / MICROSECONDS)
 
     def axes(self, run: RunInfo | str, rank: int = 0) -> Axes:
         """Epoch, samples, time and process seconds of a run's steps, in the order logged."""
@@ -244,7 +244,7 @@ class Store:
                 .where(AxisSegment.run_id == run_id, AxisSegment.rank == rank)
                 .order_by(AxisSegment.position)
             ).scalars().all()  # fmt: skip
-        step, epoch, samples, time, process = _columns(
+        step, epoch, samples, time, process = columns(
             payloads, (np.int64, np.float64, np.float64, np.int64, np.float64)
         )
         return Axes(step, epoch, samples, time / MICROSECONDS, process)
@@ -347,75 +347,3 @@ class Store:
         names = connection.execute(query.limit(12)).scalars().all()
         known = ", ".join(names) if names else "nothing yet"
         return SeriesNotFoundError(f"Run {run_id} logged no {name!r}: it logged {known}.")
-
-
-def _columns(payloads: Sequence[bytes], dtypes: Sequence[Any]) -> list[Any]:
-    if not payloads:
-        return [np.empty(0, dtype) for dtype in dtypes]
-    decoded = [decode(payload) for payload in payloads]
-    return [np.concatenate(parts) for parts in zip(*decoded, strict=True)]
-
-
-def _run_info(row: Any) -> RunInfo:
-    state: State = "lost" if row.state == "running" and row.overdue else row.state
-    return RunInfo(
-        id=row.id,
-        name=row.name,
-        project=row.project,
-        state=state,
-        workload=row.workload,
-        group=row.group_name,
-        framework=row.framework,
-        framework_version=row.framework_version,
-        backend=row.backend,
-        mode=row.mode,
-        precision=row.precision,
-        device=row.device,
-        device_count=row.device_count,
-        world_size=row.world_size,
-        created=row.created_at,
-        started=row.started_at,
-        ended=row.ended_at,
-        heartbeat=row.heartbeat_at,
-        heartbeat_due=row.heartbeat_due_at,
-        last_step=row.last_step,
-        total_steps=row.total_steps,
-        process_seconds=row.process_seconds,
-        config=row.config,
-        environment=row.environment,
-        model=row.model,
-        tags=tuple(row.tags),
-        notes=row.notes,
-        baseline=row.is_baseline,
-        log_directory=row.log_directory,
-        error=row.error,
-        warnings=row.warnings,
-        deleted=row.deleted_at,
-    )
-
-
-def _series_info(row: Any) -> SeriesInfo:
-    return SeriesInfo(
-        id=row.id,
-        run_id=row.run_id,
-        name=row.name,
-        rank=row.rank,
-        split=row.split,
-        unit=row.unit,
-        reduction=row.reduction,
-        count=row._mapping["count"],  # a row is a tuple, whose count is a method
-        first_step=row.first_step,
-        last_step=row.last_step,
-        first=row.first_value,
-        last=row.last_value,
-        minimum=row.min_value,
-        maximum=row.max_value,
-        total=row.sum_value,
-        nan_count=row.nan_count,
-        positive_infinity_count=row.positive_infinity_count,
-        negative_infinity_count=row.negative_infinity_count,
-        first_nan_step=row.first_nan_step,
-        first_positive_infinity_step=row.first_positive_infinity_step,
-        first_negative_infinity_step=row.first_negative_infinity_step,
-        repeated_steps=row.repeated_steps,
-    )

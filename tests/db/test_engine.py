@@ -58,6 +58,18 @@ def test_a_database_that_does_not_exist(shared_postgresql):
         open_store(shared_postgresql.url("no_such_database"))
 
 
+def test_on_a_network_file_system_sqlite_keeps_its_rollback_journal(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("trackside.db.engine.network_type", lambda path: "nfs4")
+    with open_store(f"sqlite:///{tmp_path}/shared/runs.db") as store, store.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "delete"
+    assert "PostgreSQL for several machines" in caplog.text
+
+
+def test_on_a_disk_readers_do_not_wait_for_the_writer(tmp_path):
+    with open_store(f"sqlite:///{tmp_path}/runs.db") as store, store.write(), store.read() as reading:
+        assert reading.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+
+
 def test_network_file_systems_are_told_from_disks(tmp_path):
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path}/na\\040s nfs4 rw 0 0\n")

@@ -112,7 +112,7 @@ def _print_parity(parity: dict[str, Any], labels: dict[str, str]) -> None:
 def _print_summary(summary: list[dict[str, Any]], labels: dict[str, str]) -> None:
     if not summary:
         return
-    rows = [key for key in summary[0] if key not in ("run", "id", "label", "name")]
+    rows = [key for key in summary[0] if key not in ("run", "run_id", "id", "label", "name", "metrics")]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for label in labels.values():
@@ -121,7 +121,15 @@ def _print_summary(summary: list[dict[str, Any]], labels: dict[str, str]) -> Non
         cells = [row.get(key) for row in summary]
         if any(cell is not None for cell in cells):
             table.add_row(key.replace("_", " "), *(_cell(cell) for cell in cells))
+    for metric in dict.fromkeys(metric for row in summary for metric in row["metrics"]):
+        found = [row["metrics"].get(metric) for row in summary]
+        table.add_row(escape(metric), *("–" if one is None else _last_and_best(one) for one in found))
     out.print(table)
+
+
+def _last_and_best(metric: dict[str, Any]) -> str:
+    best = metric.get("best")
+    return number(metric["last"]) + ("" if best is None else f"  [dim]best {number(best)}[/]")
 
 
 def _cell(value: Any) -> str:
