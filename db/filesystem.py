@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-_NETWORK = frozenset(
-    """
-    9p afs beegfs ceph cifs fuse.gcsfuse fuse.glusterfs fuse.s3fs fuse.sshfs glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2
-    orangefs panfs smb3 smbfs wekafs
-    """.split()
-)
+_NETWORK = frozenset((
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "glusterfs",
+    "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "smb3", "smbfs", "wekafs",
+))  # fmt: skip
 
 
 def network_type(path: Path, mounts: str = "/proc/self/mounts") -> str | None:

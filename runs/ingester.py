@@ -164,6 +164,8 @@ class Ingester:
         elif kind == Kind.END:
             self._change(orjson.loads(body), commit)
             commit.closed = reach.closed = True
+        elif kind == Kind.SUCCEEDED:
+            commit.closed = True
 
     def _change(self, changes: dict[str, Any], commit: Commit) -> None:
         # State, configuration and the rest belong to the job; only its first process speaks for it.

@@ -41,7 +41,7 @@ The values follow as float64, in the order of the layout's names.
 
 
 class Kind(IntEnum):
-    """What a record says. Bodies are JSON objects except for POINTS and LAYOUT."""
+    """What a record says. Bodies are JSON objects unless said otherwise."""
 
     RUN = 1  # the run as created, and whose journal this is: always the first record
     LAYOUT = 2  # u32 number, then a JSON array of metric names: what POINTS of that number hold
@@ -52,6 +52,7 @@ class Kind(IntEnum):
     DESCRIBE = 7  # unit and reduction of a metric
     WARNING = 8
     END = 9  # how it ended; nothing follows
+    SUCCEEDED = 10  # empty: this journal has grown large, and another one follows
 
 
 def journal_folder(url: URL) -> Path:

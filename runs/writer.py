@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from ..db.errors import StoreError
 from ..db.ingest import JournalMovedError
 from ..db.store import Store
 from .ingester import Ingester
 from .journal import JournalWriter
+from .recorder import Recorder
 
 logger = logging.getLogger("trackside")
 
@@ -25,6 +25,9 @@ interpreter for some seconds, and a busy SQLite file a writer for some more."""
 
 _LONGEST_PAUSE = 30.0
 
+STRAGGLER_SECONDS = 2.0
+"""How long a journal that was succeeded by another is watched for records that a thread was about to append."""
+
 
 class BackgroundWriter:
     """Reads what the training thread appended and commits it, about once a second, until told to stop.
@@ -32,16 +35,9 @@ class BackgroundWriter:
     A store that does not answer costs one warning; the journal grows meanwhile, and everything arrives later.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        journal: JournalWriter,
-        before_read: Callable[[], None],
-    ) -> None:
-        """Prepare; `before_read` runs on this thread before each reach into the journal."""
+    def __init__(self, store: Store, recorder: Recorder) -> None:
         self._store = store
-        self._journal = journal
-        self._before_read = before_read
+        self._recorder = recorder
         self._wake = threading.Event()
         self._stopping = False
         self._delivered = False
@@ -65,23 +61,32 @@ class BackgroundWriter:
         return self._delivered
 
     def _work(self) -> None:
-        ingester = Ingester(self._store, self._journal.path)
+        ingester = Ingester(self._store, self._recorder.journal.path)
+        succeeded: JournalWriter | None = None
         prepared = False
-        pause, next_beat = 0.0, 0.0
+        pause, next_beat, quiet_until = 0.0, 0.0, 0.0
         while True:
             stopping = self._stopping
             try:
                 if not prepared:
                     self._store.prepare()
                     prepared = True
-                self._before_read()
-                self._journal.retry()
+                self._recorder.settle_deferred()
+                self._recorder.journal.retry()
                 now = time.monotonic()
-                beat = now >= next_beat
-                while ingester.advance(DUE_SECONDS if beat else None):
-                    beat = False
+                due = DUE_SECONDS if now >= next_beat else None
+                while ingester.advance(due):
+                    due = None
                 if now >= next_beat:
                     next_beat = now + HEARTBEAT_SECONDS
+                if succeeded is None:
+                    succeeded = self._recorder.succeed_journal()
+                    quiet_until = now + STRAGGLER_SECONDS
+                elif ingester.closed and now >= quiet_until:
+                    _remove(succeeded, ingester)
+                    succeeded = None
+                    ingester = Ingester(self._store, self._recorder.journal.path)
+                    continue
                 pause = INTERVAL_SECONDS
                 if self._complained:
                     self._complained = False
@@ -94,12 +99,12 @@ class BackgroundWriter:
             except Exception as error:  # noqa: BLE001 - a defect of ours must not end the delivery of a training's data
                 self._complain(error)
                 pause = _LONGEST_PAUSE
-            if ingester.closed or (stopping and self._complained):
+            if (ingester.closed and succeeded is None) or (stopping and self._complained):
                 break
             self._wake.wait(0.01 if stopping else pause)
             if not stopping and not self._stopping:
                 self._wake.clear()
-        self._delivered = ingester.closed
+        self._delivered = ingester.closed and succeeded is None
         ingester.close()
         self._store.close()
 
@@ -109,5 +114,12 @@ class BackgroundWriter:
             logger.warning(
                 "trackside: %s Training goes on, and nothing is lost: points wait in %s and arrive when it answers.",
                 error,
-                self._journal.path,
+                self._recorder.journal.path,
             )
+
+
+def _remove(journal: JournalWriter, ingester: Ingester) -> None:
+    """Take away a journal that the store has completely."""
+    ingester.close()
+    journal.path.unlink(missing_ok=True)
+    journal.close()

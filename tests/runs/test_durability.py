@@ -72,7 +72,7 @@ def test_without_a_recovery_the_run_is_lost_once_its_heartbeat_is_overdue(sqlite
         time.sleep(0.6)
         assert store.run(run.id).state == "lost"
         del run._writer._store.commit
-    run._journal.path.unlink()
+    run._recorder.journal.path.unlink()
     run.finish()
 
 
@@ -116,7 +116,7 @@ def test_a_server_stopped_in_mid_training_costs_nothing(postgresql_server):
         assert found.state == "finished"
     # Not a speed claim: a log that had waited for the server would have taken as long as it was away.
     assert longest < 2
-    assert not run._journal.path.exists()
+    assert not run._recorder.journal.path.exists()
 
 
 def test_a_server_that_is_down_from_start_to_end_gets_everything_by_sync(postgresql_server, monkeypatch):
@@ -125,7 +125,7 @@ def test_a_server_that_is_down_from_start_to_end_gets_everything_by_sync(postgre
     postgresql_server.stop()
     with trackside.start_run(name="offline", store=url) as run:
         run.log({"x": 1.0}, step=0)
-    assert run._journal.path.exists()
+    assert run._recorder.journal.path.exists()
     postgresql_server.start()
     command = [sys.executable, "-m", "trackside.cli", "sync", "--store", url]
     told = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
@@ -133,7 +133,7 @@ def test_a_server_that_is_down_from_start_to_end_gets_everything_by_sync(postgre
     with trackside.open_store(url) as store:
         assert store.run("offline").state == "finished"
         assert len(store.series("offline", "x")) == 1
-    assert not run._journal.path.exists()
+    assert not run._recorder.journal.path.exists()
 
 
 def test_a_journal_that_holds_nothing_is_swept_away(sqlite_url):
@@ -142,4 +142,31 @@ def test_a_journal_that_holds_nothing_is_swept_away(sqlite_url):
     (folder / "0-empty.journal").write_bytes(b"")
     with trackside.open_store(sqlite_url) as store:
         assert recover(store) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_long_training_does_not_fill_the_disk_with_its_journal(sqlite_url, monkeypatch):
+    monkeypatch.setattr("trackside.runs.recorder.JOURNAL_BYTES", 20_000)
+    monkeypatch.setattr("trackside.runs.writer.INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr("trackside.runs.writer.STRAGGLER_SECONDS", 0.1)
+    folder = journal_folder(resolve_url(sqlite_url))
+    sizes, names = [], set()
+    with trackside.start_run(store=sqlite_url) as run:
+        run.describe("x", unit="seconds", reduction="sample")
+        for step in range(3000):
+            run.log({"x": step}, step=step, epoch=step / 100)
+            if step % 100 == 0:
+                time.sleep(0.05)
+                files = list(folder.glob("*.journal"))
+                names |= {path.name for path in files}
+                sizes.append(sum(path.stat().st_size for path in files if path.exists()))
+    assert len(names) > 2
+    assert max(sizes) < 150_000  # 3,000 records of 60 bytes and more
+    with trackside.open_store(sqlite_url) as store:
+        (found,) = store.runs()
+        assert (found.state, found.last_step) == ("finished", 2999)
+        series = store.series(found, "x")
+        np.testing.assert_array_equal(series.values, np.arange(3000.0))
+        assert (series.info.unit, series.info.reduction) == ("seconds", "sample")
+        np.testing.assert_array_equal(store.axes(found).epochs, np.arange(3000) / 100)
     assert list(folder.iterdir()) == []
