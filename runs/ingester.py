@@ -190,7 +190,8 @@ class Ingester:
                 tail = self._series[name] = SeriesTail.new(name, *self._described.get(name, (None, "batch")))
             change, repeated = tail.extend(steps, times, values, seal=reach.closed)
             commit.series.append(change)
-            if repeated:
+            # A gauge is read several times within a slow step, and a validation may be repeated: no cause for alarm.
+            if repeated and tail.summary["reduction"] == "batch":
                 sentence = REPEATED.format(name=name)
                 commit.warnings[sentence] = commit.warnings.get(sentence, 0) + repeated
         for name in set(reach.described) & self._series.keys():

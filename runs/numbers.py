@@ -63,16 +63,17 @@ def sort_out(metrics: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, An
 
 
 def read_all(waiting: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """Values of tensors on accelerators: one transfer a device instead of one a number."""
+    """Values of tensors on accelerators: one transfer a device and type instead of one a number."""
     tensors = [tensor for metrics in waiting for tensor in metrics.values()]
     values: list[float] = [math.nan] * len(tensors)
-    by_device: dict[str, list[int]] = {}
+    alike: dict[tuple[str, str], list[int]] = {}
     for index, tensor in enumerate(tensors):
-        by_device.setdefault(str(tensor.device), []).append(index)
-    for indices in by_device.values():
+        alike.setdefault((str(tensor.device), str(tensor.dtype)), []).append(index)
+    for indices in alike.values():
         torch = sys.modules["torch"]  # it made these tensors; `runs` itself imports no framework
-        stacked = torch.stack([tensors[index].double() for index in indices])
-        for index, value in zip(indices, stacked.cpu().tolist(), strict=True):
+        # To float64 only once they are here: not every accelerator has it.
+        stacked = torch.stack([tensors[index] for index in indices]).cpu().double()
+        for index, value in zip(indices, stacked.tolist(), strict=True):
             values[index] = value
     taken = iter(values)
     return [[next(taken) for _ in metrics] for metrics in waiting]

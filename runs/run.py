@@ -23,6 +23,7 @@ from ..db.store import Store
 from . import clean, numbers
 from .journal import Kind, journal_folder
 from .recorder import Recorder
+from .signals import TerminationWatch
 from .writer import BackgroundWriter
 
 logger = logging.getLogger("trackside")
@@ -142,6 +143,7 @@ class Run:
         self.rank = rank
         self.store_url = store.url
         self._process_id = os.getpid()
+        self._watch: TerminationWatch | None = None
         now = datetime.now(UTC).isoformat()
         known = _properties(properties)
         began = {"state": "running", "started_at": now, "ended_at": None, "error": None}
@@ -183,12 +185,18 @@ class Run:
         return self._recorder.last_step
 
     def __enter__(self) -> Self:
+        self._watch = TerminationWatch(self._on_termination, lambda: self.finish("killed"))
+        self._watch.install()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.finish(*_outcome(error))
+        state, kept = _outcome(error)
+        if self._watch is not None:
+            self._watch.remove()
+            state = "killed" if self._watch.received else state
+        self.finish(state, kept)
 
     def __repr__(self) -> str:
         return f"<Run {self.id} {self.name!r}{' closed' if self.closed else ''}>"
@@ -288,6 +296,9 @@ class Run:
             logger.warning(
                 "trackside: %d records of run %s found no room on disk or in memory.", journal.lost_records, self.id
             )
+
+    def _on_termination(self, name: str) -> None:
+        self.event("signal", f"The process received {name}.", step=self._step_or_none(), detail={"signal": name})
 
     def _step_or_none(self) -> int | None:
         return self.last_step if self.last_step >= 0 else None

@@ -170,3 +170,22 @@ def test_a_long_training_does_not_fill_the_disk_with_its_journal(sqlite_url, mon
         assert (series.info.unit, series.info.reduction) == ("seconds", "sample")
         np.testing.assert_array_equal(store.axes(found).epochs, np.arange(3000) / 100)
     assert list(folder.iterdir()) == []
+
+
+TERMINATED = """
+import os, signal, sys, time, trackside
+with trackside.start_run(name="polite", store=sys.argv[1]) as run:
+    run.log({"x": 1.0}, step=0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+"""
+
+
+def test_a_terminated_process_still_says_how_it_ended(sqlite_url):
+    process = subprocess.run([sys.executable, "-c", TERMINATED, sqlite_url])
+    assert process.returncode == -signal.SIGTERM
+    with trackside.open_store(sqlite_url) as store:
+        (run,) = store.runs()
+        assert run.state == "killed"
+        assert [event.kind for event in store.events(run)] == ["signal"]
+        assert len(store.series(run, "x")) == 1

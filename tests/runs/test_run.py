@@ -131,6 +131,14 @@ def test_steps_that_repeat_or_go_back_are_kept_and_counted(sqlite_url):
         assert store.series_infos([run.id])[0].repeated_steps == 2
 
 
+def test_a_gauge_may_be_read_twice_in_a_step(sqlite_url):
+    with trackside.start_run(store=sqlite_url) as run:
+        run.describe("power", unit="watts", reduction="sample")
+        for step in (0, 0, 1):
+            run.log({"power": 100.0}, step=step)
+    assert only_run(sqlite_url).warnings == {}
+
+
 def test_a_step_is_counted_where_none_is_given(sqlite_url):
     with trackside.start_run(store=sqlite_url) as run:
         run.log({"x": 0.0})

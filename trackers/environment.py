@@ -1,0 +1,165 @@
+"""Describes the machine, the packages and the code that a run was trained with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+import threading
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .gpu import Gpus
+from .scrub import scrub_command, scrub_text
+
+# What decides the numbers or the speed of a training; nothing else of a machine's packages is stored.
+PACKAGES = (
+    "torch", "lightning", "pytorch-lightning", "torchmetrics", "torchvision", "torchaudio", "triton",
+    "tensorflow", "tensorflow-cpu", "keras", "jax", "jaxlib",
+    "numpy", "scipy", "scikit-learn", "pandas", "transformers", "datasets", "accelerate", "trackside",
+)  # fmt: skip
+
+# Thread counts and determinism switches: the only environment variables ever stored.
+VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "KMP_AFFINITY",
+    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_DETERMINISTIC_OPS", "TF_CUDNN_DETERMINISTIC",
+    "TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_VISIBLE_DEVICES", "PYTHONHASHSEED", "KERAS_BACKEND",
+)  # fmt: skip
+
+GIT_SECONDS = 5.0
+LARGEST_DIFF = 100_000
+
+
+def describe_machine(gpus: Gpus | None = None, *, threads: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return host, processor, memory, threads, GPUs, packages and command line as a JSON object.
+
+    No secret leaves the process: the command line is scrubbed and no environment variable but a few that set
+    threads and determinism is read.
+
+    Args:
+        gpus: the GPUs that this process may see, if any.
+        threads: thread counts that the framework reported, added to those found here.
+    """
+    environment: dict[str, Any] = {
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cpu": _cpu_name(),
+        "cpu_count": _usable_cpus(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "threads": {**_threads(), **(threads or {})},
+        "gpus": gpus.describe() if gpus is not None else [],
+        "packages": _versions(),
+        "command": scrub_command(sys.argv),
+    }
+    if hasattr(os, "getloadavg"):
+        environment["load_average"] = [round(load, 2) for load in os.getloadavg()]
+    return environment
+
+
+def describe_git(directory: Path | None = None) -> dict[str, Any] | None:
+    """Return `{"commit", "dirty", "diff"}` of the checkout that the program runs from; None outside of one.
+
+    The difference to the commit is cut at 100 kB and scrubbed. Git is given 5 seconds in all, takes no lock and runs
+    none of the programs that a configuration may name. Meant for a thread of its own.
+
+    Args:
+        directory: where to look; that of the running script, else the working directory.
+    """
+    places = [directory] if directory is not None else [_program_directory(), Path.cwd()]
+    commit, where = None, places[0]
+    for where in places:
+        commit = _git(where, "rev-parse", "HEAD")
+        if commit is not None:
+            break
+    if commit is None:
+        return None
+    status = _git(where, "status", "--porcelain", "--untracked-files=no")
+    state: dict[str, Any] = {"commit": commit.strip()}
+    if status is not None:
+        state["dirty"] = bool(status.strip())
+        if state["dirty"]:
+            diff = _git(where, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color")
+            if diff is not None:
+                state["diff"] = scrub_text(diff)
+                state["diff_truncated"] = len(diff) >= LARGEST_DIFF
+    return state
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    """Return the first 100 kB that git prints; None if it fails or takes too long."""
+    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
+    variables = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError:
+        return None
+    alarm = threading.Timer(GIT_SECONDS, process.kill)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            text = process.stdout.read(LARGEST_DIFF)
+            truncated = len(text) == LARGEST_DIFF
+        if truncated:
+            process.kill()
+        code = process.wait()
+    finally:
+        alarm.cancel()
+    return text.decode("utf-8", "replace") if code == 0 or truncated else None
+
+
+def _program_directory() -> Path:
+    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else None
+    return script.resolve().parent if script is not None and script.is_file() else Path.cwd()
+
+
+def _cpu_name() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _threads() -> dict[str, Any]:
+    threads: dict[str, Any] = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    # Only a framework that the program already loaded is asked: importing one here would cost seconds.
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_interop_threads"):
+        threads["torch_intraop"] = torch.get_num_threads()
+        threads["torch_interop"] = torch.get_num_interop_threads()
+    return threads
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

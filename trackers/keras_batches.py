@@ -1,0 +1,106 @@
+"""The first training batches as the compiled step received them, without touching the user's data pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from numpy.typing import NDArray
+
+HOST = "/CPU:0"
+
+Receiver = Callable[[list[NDArray[Any]]], None]
+
+
+class BatchKeeper:
+    """Puts the first batches aside from inside the step and hands them out afterwards.
+
+    A batch is assigned to variables on the host, which shares its memory instead of copying it. After the last one
+    the step only compares a counter.
+
+    Args:
+        receive: gets the arrays of one batch; called in the order of the batches.
+        limit: how many batches to keep.
+        at_once: how many steps pass between two calls of `hand_out`.
+    """
+
+    def __init__(self, receive: Receiver, *, limit: int, at_once: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._slots = min(at_once, limit)
+        self._variables: list[list[tf.Variable]] = []
+        self._handed_out = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether batches may be left to hand out."""
+        return self._handed_out < self._limit
+
+    def keep(self, data: Any, index: tf.Tensor) -> None:
+        """Keep the batch if it is one of the first; called inside the step.
+
+        Args:
+            data: the batch as the data pipeline gives it.
+            index: scalar int64, which batch it is, counted from 0.
+        """
+        tensors = [item for item in keras.tree.flatten(data) if not _empty(item)]
+        if not tensors or not all(isinstance(t, tf.Tensor) and _is_number(t.dtype) for t in tensors):
+            self._limit = 0  # ragged, sparse or text: no digest is defined
+        elif tf.executing_eagerly():
+            if self._handed_out < self._limit:
+                self._handed_out += 1
+                self._receive([tensor.numpy() for tensor in tensors])
+        else:
+            self._keep_in_graph(tensors, index)
+
+    def _keep_in_graph(self, tensors: list[tf.Tensor], index: tf.Tensor) -> None:
+        if not self._variables:
+            with tf.init_scope(), tf.device(HOST):
+                self._variables = [[_any_shape(t.dtype) for t in tensors] for _ in range(self._slots)]
+        if [v.dtype for v in self._variables[0]] != [t.dtype for t in tensors]:
+            return
+
+        def assign(slot: list[tf.Variable]) -> Callable[[], tf.Tensor]:
+            def branch() -> tf.Tensor:
+                for variable, tensor in zip(slot, tensors, strict=True):
+                    variable.assign(tensor)
+                return tf.constant(True)
+
+            return branch
+
+        with tf.device(HOST):
+            slot = tf.cast(index % self._slots, tf.int32)
+            branches = [assign(variables) for variables in self._variables]
+            tf.cond(index < self._limit, lambda: tf.switch_case(slot, branches), lambda: tf.constant(False))
+
+    def hand_out(self, steps: int) -> None:
+        """Give away the batches kept so far.
+
+        Args:
+            steps: how many steps were made in all.
+        """
+        if not self._variables or self._handed_out >= self._limit:
+            return
+        for index in range(self._handed_out, min(steps, self._limit)):
+            self._receive([variable.numpy() for variable in self._variables[index % self._slots]])
+        self._handed_out = min(steps, self._limit)
+        if self._handed_out >= self._limit:
+            for variable in (v for slot in self._variables for v in slot):
+                variable.assign(tf.zeros([0], variable.dtype))  # let go of the batch
+
+
+def _any_shape(dtype: tf.DType) -> tf.Variable:
+    return tf.Variable(
+        tf.zeros([0], dtype), shape=tf.TensorShape(None), trainable=False, validate_shape=False, name="trackside_batch"
+    )
+
+
+def _empty(item: Any) -> bool:
+    # Keras turns an optional in the data, an absent sample weight for example, into None.
+    return item is None or isinstance(item, tf.experimental.Optional)
+
+
+def _is_number(dtype: tf.DType) -> bool:
+    return bool(dtype.is_floating or dtype.is_integer or dtype.is_bool) and dtype != tf.bfloat16

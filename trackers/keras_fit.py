@@ -1,0 +1,283 @@
+"""One fit of a Keras model while it is tracked: what is put into it, and what is read out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from . import keras_model, keras_settings
+from .fingerprints import DataFingerprint, weights_fingerprint
+from .keras_errors import CallbackWatch, OnError, reporting
+from .keras_steps import StepRecorder
+from .metric_names import metric_key
+from .session import TrackerSession
+
+if TYPE_CHECKING:
+    from .keras_evaluation import EvaluationProbe
+    from .keras_probe import StepProbe
+
+# Reading weights one by one takes about 4 s for this many on one core; larger models start without it.
+LARGEST_FINGERPRINT = 1_000_000_000
+
+# A callback may make a new training function once or twice (to unfreeze layers); more often it is at odds with us.
+MOST_REBUILDS = 5
+
+
+class KerasFit:
+    """Puts the probes into a model that is about to train, and takes them out again.
+
+    Args:
+        session: the started run.
+        model: the compiled model.
+        callbacks: Keras' list of the fit's callbacks; None where it could not be found.
+        params: what Keras tells callbacks of the fit: `epochs` and `steps`.
+        first_step: the number of the next update.
+        continued: whether the run had begun before this fit.
+        on_error: called with the exception that ends the fit.
+        on_vanished: called when the fit ended in a way that nobody told us of.
+    """
+
+    def __init__(
+        self,
+        session: TrackerSession,
+        model: Any,
+        callbacks: Any | None,
+        params: Mapping[str, Any],
+        *,
+        first_step: int,
+        continued: bool,
+        on_error: OnError,
+        on_vanished: Callable[[], None],
+    ) -> None:
+        self.session = session
+        self._model = model
+        self._params = params
+        self._continued = continued
+        self._on_error = on_error
+        self._epoch = 0
+        self._probe: StepProbe | None = None
+        self._evaluation: EvaluationProbe | None = None
+        self._validated = False
+        self._installed: dict[str, tuple[Callable[..., Any], Any]] = {}
+        self._rebuilds = 0
+        self._first_batch = True
+        self._watch = None if callbacks is None else CallbackWatch(callbacks, on_error, on_vanished)
+        self._train_data = self._fingerprint("data/batches", "samples_per_epoch")
+        self._val_data = self._fingerprint("evaluation", "samples")
+        with session.guard("look into the training step"):
+            self._probe = self._make_probe()
+        with session.guard("follow the training function"):
+            self._install_train_function()
+        self._recorder = StepRecorder(session, model, self._probe, first_step=first_step, batches=params.get("steps"))
+        session.reached(max(first_step - 1, 0), 0.0)
+        self._describe()
+        session.clock.start()
+
+    def _fingerprint(self, name: str, samples_key: str) -> DataFingerprint:
+        run = self.session.run
+        return DataFingerprint(
+            lambda value: run.fingerprint(name, value), samples_key=samples_key, guard=self.session.guard
+        )
+
+    # What is put into the model
+
+    def _make_probe(self) -> StepProbe | None:
+        if keras.backend.backend() != "tensorflow":
+            self.session.notice(
+                f"On Keras' {keras.backend.backend()} back end the loss and metrics of training are means since the "
+                "epoch began, and samples, gradient norms and the time spent waiting for data are missing."
+            )
+            return None
+        from .keras_probe import StepProbe
+
+        fresh = not self._continued
+        return StepProbe(
+            self._model,
+            gradient_norm=self.session.options.gradient_norm,
+            on_batch=self._take_training_batch if fresh else None,
+            keep_batches=self._train_data.remaining,
+            before_update=self._record_weights if fresh else None,
+            guard=self.session.guard,
+        )
+
+    def _take_training_batch(self, arrays: list[Any]) -> None:
+        self._train_data.add(arrays, copy=False)
+
+    def _install_train_function(self) -> None:
+        function = self._model.train_function
+        if self._probe is not None:
+            function = self._probe.build()
+        self._install("train_function", function)
+
+    def _install(self, name: str, function: Callable[..., Any]) -> None:
+        """Put a function in the place of the model's own, past Keras' attribute tracking."""
+        ours = reporting(function, self._on_error)
+        _, before = self._installed.get(name, (None, getattr(self._model, name)))
+        self._installed[name] = (ours, before)
+        vars(self._model)[name] = ours
+
+    def _is_installed(self, name: str) -> bool:
+        return name in self._installed and getattr(self._model, name) is self._installed[name][0]
+
+    def remove(self) -> None:
+        """Leave the model's attributes as they were before the fit."""
+        for name, (ours, before) in self._installed.items():
+            if vars(self._model).get(name) is ours:
+                vars(self._model)[name] = before
+        self._installed.clear()
+        if self._watch is not None:
+            self._watch.release()
+
+    # What is said of the run
+
+    def _describe(self) -> None:
+        """Describe model and settings; a model without input shape has no layers to speak of before its first batch."""
+        session, model = self.session, self._model
+        if keras_model.is_built(model):
+            with session.guard("describe the model"):
+                session.update(model=keras_model.describe_model(model))
+            with session.guard("describe the arithmetic"):
+                session.run.fingerprint("arithmetic", keras_settings.arithmetic(model, self._callbacks))
+            if self._probe is None and not self._continued and self._first_batch:
+                with session.guard("fingerprint the initial weights"):
+                    self._record_weights()
+        if self._first_batch:
+            with session.guard("read the settings"):
+                session.update(config=keras_settings.settings(model, self._params, self._callbacks))
+            with session.guard("count the steps ahead"):
+                session.update(total_steps=keras_settings.total_steps(self._params, model))
+
+    @property
+    def _callbacks(self) -> list[Any]:
+        return [] if self._watch is None else self._watch.callbacks
+
+    def _record_weights(self) -> None:
+        if keras_model.trainable_count(self._model) > LARGEST_FINGERPRINT:
+            self.session.notice("The initial weights were not fingerprinted: the model is too large for it.")
+            return
+        weights = weights_fingerprint(keras_model.trainable_arrays(self._model))
+        self.session.run.fingerprint("init/weights", weights)
+
+    # The course of the fit
+
+    def begin_epoch(self, epoch: int) -> None:
+        """An epoch begins, counted from 0."""
+        self._epoch = epoch
+        self._recorder.begin_epoch()
+        self.session.clock.resume()
+
+    def begin_batches(self, batch: int) -> None:
+        """An execution of one or several steps begins."""
+        if not self._is_installed("train_function") and self._rebuilds < MOST_REBUILDS:
+            self._rebuilds += 1
+            with self.session.guard("follow a new training function"):
+                if self._probe is not None:
+                    self._probe = self._make_probe()
+                    self._recorder.probe = self._probe
+                self._install_train_function()
+        self._recorder.begin_batches(batch)
+
+    def end_batches(self, batch: int, logs: Mapping[str, float]) -> None:
+        """An execution has ended; `logs` are Keras' means since the epoch began."""
+        self._recorder.end_batches(self._epoch, batch, logs)
+        if self._first_batch:
+            self._first_batch = False
+            self._after_first_batch()
+
+    def _after_first_batch(self) -> None:
+        self._describe()
+        if self._recorder.batch_size:
+            self.session.update(config={"data": {"batch_size": self._recorder.batch_size}})
+        if self._probe is None:
+            return
+        if self._recorder.loss_is_running_mean:
+            losses = self._probe.values.losses_per_step
+            calls = "without compute_loss" if not losses else f"with {losses} calls of compute_loss"
+            self.session.notice(
+                "train/loss and the metrics of training are Keras' means since the epoch began, because train_step "
+                f"computes its loss {calls}; a step that calls self.compute_loss once gives each batch's own."
+            )
+        if not self._probe.splits_time:
+            self.session.notice("The time spent waiting for data cannot be told apart here; it counts as computing.")
+        if self._probe.steps > 1:
+            self.session.notice(
+                f"Keras makes {self._probe.steps} updates in one execution; their step times are the mean of them."
+            )
+        if self.session.options.gradient_norm and "gradient_norm" not in self._probe.values.columns:
+            self.session.notice(
+                "optimizer/gradient_norm is missing: the gradients do not pass through model.optimizer on one device."
+            )
+
+    def begin_validation(self) -> None:
+        """Validation begins, between two training batches or after an epoch."""
+        self.session.clock.pause()
+        if not self._is_installed("test_function"):
+            function = self._model.test_function
+            with self.session.guard("look into the validation"):
+                self._evaluation = self._make_evaluation_probe()
+                if self._evaluation is not None:
+                    function = self._evaluation.build()
+            self._install("test_function", function)
+
+    def _make_evaluation_probe(self) -> EvaluationProbe | None:
+        if self._probe is None or self._validated or self._continued:
+            return None
+        from .keras_evaluation import EvaluationProbe
+
+        probe = EvaluationProbe(
+            self._model,
+            on_batch=lambda arrays: self._val_data.add(arrays, copy=False),
+            keep_batches=self._val_data.remaining,
+            guard=self.session.guard,
+        )
+        return probe if probe.records else None
+
+    def end_validation_batches(self) -> None:
+        """An execution of the test function has ended."""
+        if self._evaluation is not None and not self._validated:
+            self._evaluation.hand_out()
+
+    def end_validation(self, logs: Mapping[str, float]) -> None:
+        """Validation has ended with these results."""
+        session = self.session
+        if self._evaluation is not None and not self._validated:
+            samples = self._evaluation.samples()
+            if samples:
+                self._val_data.count(samples)
+            self._val_data.close()
+        self._validated = True
+        session.log_epoch(
+            session.step, {metric_key(name, "val"): float(value) for name, value in logs.items()}, epoch=session.epoch
+        )
+        session.clock.resume()
+
+    def end_epoch(self, logs: Mapping[str, float]) -> None:
+        """An epoch has ended; `logs` are its means, with those of the validation under `val_`."""
+        session = self.session
+        self._recorder.end_epoch()
+        if not self._continued and self._recorder.samples_per_epoch:
+            self._train_data.count(self._recorder.samples_per_epoch)
+        session.reached(session.step, float(self._epoch + 1))
+        means = {
+            metric_key(name, "train"): float(value)
+            for name, value in logs.items()
+            if not name.startswith("val_") and name not in ("lr", "learning_rate")
+        }
+        batch_keys = self._recorder.batch_keys
+        means = {key: value for key, value in means.items() if key not in batch_keys}
+        session.log_epoch(session.step, means, epoch=session.epoch)
+        session.clock.pause()
+
+    def end_training(self) -> None:
+        """Training has come to its end."""
+        reason = keras_settings.early_stop(self._model, self._callbacks, self._epoch, self._params.get("epochs"))
+        if reason is not None:
+            self.session.notice(reason, kind="early_stop")
+
+    def close(self) -> None:
+        """Take everything out of the model, and finish what is under way."""
+        self.remove()
+        self._train_data.close()
+        self._val_data.close()

@@ -1,0 +1,216 @@
+"""A row a step, written inside Keras' training function: what its `logs` do not tell.
+
+Keras' `logs` are means since the epoch began, and undoing a float32 mean costs the digits one wants. So the training
+function is built once more with two layers around the step. The inner one (`keras_values.py`) adds the batch's own
+values to what `train_step` returns; the outer one, just outside of what XLA compiles, takes them out again, adds the
+learning rate and the time at which the batch arrived, and writes a row into a small table on the host.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .guard import Guard
+from .keras_batches import HOST, BatchKeeper, Receiver
+from .keras_values import VALUES, StepValues, replaced
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One call of the training step on one batch.
+
+    Attributes:
+        values: `loss`, `samples`, `learning_rate`, `gradient_norm` and `metric/<name>`, as far as they could be had.
+        data_seconds: how long the step waited for its batch; 0 where that cannot be measured.
+    """
+
+    values: dict[str, float]
+    data_seconds: float
+
+
+class StepProbe:
+    """Builds a training function that writes a row a step, and reads the rows.
+
+    Args:
+        model: a compiled Keras model on the TensorFlow back end.
+        gradient_norm: also record the global norm of the gradients before clipping.
+        on_batch: receives the arrays of each of the first batches, in order.
+        keep_batches: how many batches `on_batch` gets.
+        before_update: called once, when all weights exist and this training has updated none of them.
+        guard: takes what goes wrong in here.
+
+    Attributes:
+        steps: how many steps an execution makes at most.
+        records: whether steps can leave rows at all.
+        splits_time: whether the time waiting for data can be told from the rest.
+        values: what the steps compute; says how often a step computed its loss.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        gradient_norm: bool = False,
+        on_batch: Receiver | None = None,
+        keep_batches: int = 8,
+        before_update: Callable[[], None] | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        self._guard = guard or Guard()
+        self._model = model
+        self.steps = int(model.steps_per_execution)
+        # The place between the compiled step and the loop around it: Keras 3.11 and later have one to hook into.
+        self._between = hasattr(model, "_autoconvert_optionals")
+        one_replica = model.distribute_strategy.num_replicas_in_sync == 1
+        compiled = bool(model.jit_compile) and not model.run_eagerly
+        self.records = self._between or one_replica
+        self.splits_time = self._between or (one_replica and not compiled)
+        self.values = StepValues(model, gradient_norm=gradient_norm, before_update=before_update, guard=self._guard)
+        self._keeper: BatchKeeper | None = None
+        if on_batch is not None and self.splits_time and one_replica:
+            self._keeper = BatchKeeper(on_batch, limit=keep_batches, at_once=self.steps)
+        self._table: tf.Variable | None = None
+        self._index: tf.Variable | None = None
+        self._rows: list[Any] = []  # returned by the last execution, where it was of one step
+        self._next = 0
+        self._entered = 0.0
+        self._unread = False
+
+    def build(self) -> Callable[[Any], Any]:
+        """Return a training function that records. The model's attributes are left as they were."""
+        model = self._model
+        if self._between:
+            convert = model._autoconvert_optionals
+            attributes = {
+                "train_step": self.values.wrap(model.train_step),
+                "_autoconvert_optionals": lambda step: self._recording(convert(step)),
+            }
+        elif self.records:
+            attributes = {"train_step": self._recording(self.values.wrap(model.train_step))}
+        else:
+            attributes = {}
+        with replaced(model, train_function=None, **attributes):
+            model.make_train_function(force=True)
+            function = model.train_function
+
+        def train_function(iterator: Any) -> Any:
+            self._entered = time.time()
+            self._unread = True
+            logs = function(iterator)
+            if isinstance(logs, dict) and VALUES in logs:
+                self._rows.append(logs.pop(VALUES))
+            return logs
+
+        return train_function
+
+    def discard(self) -> None:
+        """Drop what was written since the last `read`, if the training function was called since."""
+        if self._unread:
+            self._keeper = None  # and its batches with it: the first ones are no longer known to be the first
+            self.read()
+
+    def read(self) -> list[StepRow]:
+        """Return the rows of the steps since the last call, oldest first; call it after every execution."""
+        self._unread = False
+        table = [row.numpy().tolist() for row in self._rows]
+        self._rows.clear()
+        if self._table is not None:
+            rows = self._table.numpy()
+            rows = rows[rows[:, 0] >= self._next]
+            table = rows[np.argsort(rows[:, 0]), 1:].tolist()
+        if not table:
+            return []
+        self._next += len(table)
+        if self._keeper is not None and self._keeper.wanted:
+            with self._guard("read the first batches"):
+                self._keeper.hand_out(self._next)
+        found = []
+        ready = self._entered
+        columns = ("learning_rate", *self.values.columns)
+        for began, arrived, rate, done, *values in table:
+            waited = max(0.0, arrived - max(began, ready)) if self.splits_time else 0.0
+            found.append(StepRow(dict(zip(columns, (rate, *values), strict=True)), waited))
+            ready = done
+        return found
+
+    def _recording(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the step with a row written after it; what it returns is what Keras gets to see."""
+
+        def recorded(data: Any) -> Any:
+            row = []
+            with self._guard("record the step"):
+                row = [self._began(), self._stamp(data), self._learning_rate()]
+                if self._keeper is not None:
+                    self._keeper.keep(data, self._count().read_value())
+            logs = step(data)
+            if not isinstance(logs, dict) or VALUES not in logs:
+                return logs
+            logs = dict(logs)
+            values = logs.pop(VALUES)
+            with self._guard("record the step"):
+                if len(row) == 3 and self.steps == 1:
+                    return {**logs, VALUES: tf.concat([row, row[1:2], values], axis=0)}
+                if len(row) == 3:
+                    # To wait for an output's operation is to wait for the whole call, weight updates included.
+                    self._write(tf.concat([row, [self._stamp(logs)], values], axis=0))
+            return logs
+
+        return recorded
+
+    def _began(self) -> tf.Tensor:
+        """Return when the execution began, 0 where that must be taken from outside: scalar float64.
+
+        An operation that waits for nothing runs as soon as the graph does, side by side with the request for the
+        batch; so what passes in Python before that does not count as waiting. A loop of several steps, and a step
+        run eagerly, come here only once the batch is there.
+        """
+        if not self.splits_time or self.steps > 1 or tf.executing_eagerly():
+            return tf.zeros([], tf.float64)
+        with tf.device(HOST):
+            return tf.timestamp()
+
+    def _stamp(self, after: Any) -> tf.Tensor:
+        """Return the time, in seconds since the epoch, at which `after` was there: scalar float64."""
+        if not self.splits_time:
+            return tf.constant(np.nan, tf.float64)  # XLA knows no clock
+        tensors = [item for item in tf.nest.flatten(after, expand_composites=True) if tf.is_tensor(item)]
+        with tf.device(HOST), tf.control_dependencies(tensors):
+            return tf.timestamp()
+
+    def _learning_rate(self) -> tf.Tensor:
+        """Return the rate that this step will use; once it is done, a schedule shows the next one's."""
+        optimizer = getattr(self._model, "optimizer", None)
+        rate = np.nan if optimizer is None else keras.ops.convert_to_tensor(optimizer.learning_rate)
+        return tf.cast(rate, tf.float64)
+
+    def _count(self) -> tf.Variable:
+        if self._index is None:
+            with tf.init_scope(), tf.device(self._place()):
+                self._index = tf.Variable(0, dtype=tf.int64, trainable=False, name="trackside_index")
+        return self._index
+
+    def _place(self) -> str | None:
+        # A table that an XLA cluster writes must live where the cluster runs.
+        return HOST if self.splits_time else None
+
+    def _write(self, row: tf.Tensor) -> None:
+        """Append a row to the table: (4 + columns,) float64; see `read` for its order."""
+        if tf.executing_eagerly():
+            self._rows.append(row)
+            return
+        index = self._count()
+        if self._table is None:
+            with tf.init_scope(), tf.device(self._place()):
+                empty = np.full((self.steps, 5 + len(self.values.columns)), -1.0)
+                self._table = tf.Variable(empty, trainable=False, name="trackside_rows")
+        count = index.read_value()
+        row = tf.concat([[tf.cast(count, tf.float64)], row], axis=0)
+        self._table.scatter_nd_update([[count % self.steps]], [row])
+        index.assign_add(1)

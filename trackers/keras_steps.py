@@ -1,0 +1,158 @@
+"""Turns the rows of Keras' executions into records of optimizer updates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import keras_model
+from .metric_names import metric_key
+from .session import TrackerSession, epochs_done
+
+if TYPE_CHECKING:
+    from .keras_probe import StepProbe, StepRow
+
+
+class StepRecorder:
+    """Gathers what belongs to one optimizer update, from one batch or several, and logs it in one record.
+
+    Args:
+        session: the started run.
+        model: the model, about to train.
+        probe: reads what each step left; None where Keras' own logs are all there is.
+        first_step: the number of the next update.
+        batches: batches of an epoch; None where unknown.
+
+    Attributes:
+        probe: the probe that is read.
+        batch_keys: what was logged for updates.
+        batch_size: samples of the largest batch so far.
+    """
+
+    def __init__(
+        self, session: TrackerSession, model: Any, probe: StepProbe | None, *, first_step: int, batches: int | None
+    ) -> None:
+        self._session = session
+        self._model = model
+        self.probe = probe
+        self._step = first_step
+        self._batches = batches
+        self._accumulation = keras_model.accumulation(model.optimizer)
+        # Keras keeps a half-made update from one epoch, and from one fit, to the next.
+        self._pending = keras_model.batches_seen(model.optimizer) % self._accumulation
+        self._sums: dict[str, list[float]] = {}
+        self._begin = 0
+        self._in_step = False
+        self._keys: dict[str, str] = {}
+        self._running_means: set[str] = set()
+        self.batch_keys: set[str] = set()
+        self._epoch_samples: float = 0.0
+        self._epoch_batches = 0
+        self._first = True
+        self.batch_size: int | None = None
+
+    @property
+    def loss_is_running_mean(self) -> bool:
+        """Whether the loss, or what there is in its place, could only be had as Keras' running mean."""
+        return bool(self._running_means)
+
+    @property
+    def samples_per_epoch(self) -> int | None:
+        """Training samples since the epoch began; None where the batches do not tell."""
+        return int(self._epoch_samples) if self._epoch_samples == self._epoch_samples and self._epoch_samples else None
+
+    def begin_epoch(self) -> None:
+        """An epoch begins."""
+        self._epoch_samples = 0.0
+        self._epoch_batches = 0
+
+    def end_epoch(self) -> None:
+        """An epoch has ended; how long one is, is known now."""
+        self._batches = self._batches or self._epoch_batches
+
+    def begin_batches(self, batch: int) -> None:
+        """An execution of one or several steps begins with this batch of the epoch."""
+        self._begin = batch
+        if self.probe is not None and not self._in_step:
+            self.probe.discard()  # what someone else did with the training function is no part of this training
+        self._in_step = True
+        self._session.clock.begin_batch()
+
+    def end_batches(self, epoch: int, batch: int, logs: Mapping[str, float]) -> None:
+        """An execution has ended.
+
+        Args:
+            epoch: counted from 0.
+            batch: the last batch of the execution; beyond the last there was, where the epoch ended in between.
+            logs: Keras' means since the epoch began.
+        """
+        session = self._session
+        self._in_step = False
+        rows = self.probe.read() if self.probe is not None else []
+        steps = len(rows) or batch - self._begin + 1
+        samples = sum(row.values.get("samples", 0.0) for row in rows)
+        session.clock.end_batch(
+            int(samples) if samples == samples else 0, data_seconds=sum(row.data_seconds for row in rows)
+        )
+        updates = (self._pending + steps) // self._accumulation
+        time = None
+        if updates:
+            # The first execution is one period with its tracing and compiling, however many updates it made.
+            time = session.clock.end_step(1 if self._first else updates)
+        for index in range(steps):
+            row = rows[index] if rows else None
+            last = index == steps - 1
+            self._take(row, logs if last else {})
+            self._epoch_batches += 1
+            self._pending += 1
+            if self._pending == self._accumulation:
+                self._pending = 0
+                done = epochs_done(epoch, self._begin + index, self._batches)
+                self._log(time, done)
+                if self._first:
+                    self._first, time = False, None
+
+    def _take(self, row: StepRow | None, logs: Mapping[str, float]) -> None:
+        """Add one batch to the update in the making."""
+        values = row.values if row is not None else {}
+        samples = values.get("samples", 0.0)
+        self._epoch_samples += samples
+        if samples == samples:
+            self._session.samples += int(samples)
+            self.batch_size = max(self.batch_size or 0, int(samples)) or None
+        for name, value in values.items():
+            if name != "samples":
+                self._sums.setdefault(self._key(name), []).append(value)
+        if "loss" not in values:
+            for name, value in logs.items():
+                if (key := metric_key(name, "train")) not in self._sums:
+                    self._running_means.add(key)
+                    self._sums[key] = [value]  # a mean since the epoch began: the last one counts
+
+    def _key(self, name: str) -> str:
+        key = self._keys.get(name)
+        if key is None:
+            if name in ("learning_rate", "gradient_norm"):
+                key = f"optimizer/{name}"
+            else:
+                key = metric_key(name.removeprefix("metric/"), "train")
+            self._keys[name] = key
+        return key
+
+    def _log(self, time: Any, epoch: float) -> None:
+        session, step = self._session, self._step
+        self._step += 1
+        session.reached(step, epoch)
+        sums, self._sums = self._sums, {}
+        if not session.due(step):
+            return
+        metrics = {
+            # What an optimizer did it did once an update, with the last batch of it.
+            key: values[-1] if len(values) == 1 or key.startswith("optimizer/") else sum(values) / len(values)
+            for key, values in sums.items()
+        }
+        session.log_step(step, metrics, time, epoch=epoch)
+        if not metrics.keys() <= self.batch_keys:
+            for key in metrics.keys() & self._running_means - self.batch_keys:
+                session.run.describe(key, reduction="running_mean")
+            self.batch_keys.update(metrics)

@@ -1,0 +1,227 @@
+"""The batch's own loss, metrics and gradient norm, picked up while Keras' training step computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .guard import Guard
+
+VALUES = "_trackside_values"
+"""The key under which the values travel in what `train_step` returns; Keras never sees it."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one call (or one tracing) of `train_step` brought up, as tensors."""
+
+    losses: list[Any] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    gradient_norm: Any = None
+
+
+class StepValues:
+    """Wraps `train_step` so that it also returns the batch's own values, as one vector.
+
+    The methods it looks into are replaced on the instance only while the step itself runs or is traced, so the model
+    can be copied and saved at any time between.
+
+    Args:
+        model: a compiled Keras model on the TensorFlow back end.
+        gradient_norm: also compute the global norm of the gradients before clipping.
+        before_update: called once, when all weights exist and this training has updated none of them.
+        guard: takes what goes wrong in here.
+
+    Attributes:
+        columns: names of the values, known after the first call: `loss` (the mean over the batch, penalties
+            included), `samples`, `gradient_norm`, `metric/<name>`.
+        losses_per_step: how often the step computed a loss through `compute_loss`. Unless that is once, nothing says
+            which is the batch's, and there is no `loss`. None before the first call.
+    """
+
+    def __init__(
+        self, model: Any, *, gradient_norm: bool, before_update: Callable[[], None] | None, guard: Guard
+    ) -> None:
+        self.columns: tuple[str, ...] = ()
+        self.losses_per_step: int | None = None
+        self._model = model
+        self._replicas = int(model.distribute_strategy.num_replicas_in_sync)
+        self._gradient_norm = gradient_norm and self._replicas == 1
+        self._before_update = before_update
+        self._guard = guard
+        self._current: list[_Found] = []
+
+    def wrap(self, train_step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return a step that computes and returns what `train_step` does, and under `VALUES` a vector more."""
+
+        def step(data: Any) -> Any:
+            found = _Found()
+            if all(layer.built for layer in self._model._flatten_layers()):
+                self._call_before_update()
+            with self._watching(found):
+                logs = train_step(data)
+            if isinstance(logs, dict):
+                with self._guard("read the batch's values"):
+                    return {**logs, VALUES: self._vector(found, data)}
+            return logs
+
+        return step
+
+    @contextmanager
+    def _watching(self, found: _Found) -> Iterator[None]:
+        # Replicas are traced in threads that take turns: the second may enter before the first has left.
+        outermost = not self._current
+        self._current.append(found)
+        try:
+            if outermost:
+                loss = replaced(self._model, compute_loss=self._watched_loss())
+                with loss, self._watching_metrics(), self._watching_gradients():
+                    yield
+            else:
+                yield
+        finally:
+            self._current.remove(found)
+
+    def _watched_loss(self) -> Callable[..., Any]:
+        compute_loss = self._model.compute_loss
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            loss = compute_loss(*args, **kwargs)
+            self._call_before_update()  # the forward pass is done: every layer has its weights
+            if loss is not None:
+                self._current[-1].losses.append(loss)
+            return loss
+
+        return watched
+
+    @contextmanager
+    def _watching_metrics(self) -> Iterator[None]:
+        """Compute the batch's metrics beside the running ones, from the same predictions and from zero."""
+        metrics = getattr(self._model, "_compile_metrics", None)
+        if metrics is None or self._replicas > 1:
+            yield
+            return
+        update_state = metrics.update_state
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            result = update_state(*args, **kwargs)
+            with self._guard("compute the batch's metrics"), replaced(metrics, update_state=update_state):
+                state = metrics.stateless_update_state(metrics.stateless_reset_state(), *args, **kwargs)
+                values = metrics.stateless_result(state)
+                for metric, (name, value) in zip(metrics.metrics, values.items(), strict=True):
+                    # A mean over the epoch is made of the batches' means; a batch's AUC is no part of the epoch's.
+                    if isinstance(metric, keras.metrics.Mean):
+                        self._current[-1].metrics[name] = value
+            return result
+
+        with replaced(metrics, update_state=watched):
+            yield
+
+    @contextmanager
+    def _watching_gradients(self) -> Iterator[None]:
+        optimizer = getattr(self._model, "optimizer", None)
+        if not self._gradient_norm or optimizer is None:
+            yield
+            return
+        apply = optimizer.apply
+
+        def watched(grads: Any, trainable_variables: Any = None) -> Any:
+            grads = list(grads)
+            variables = None if trainable_variables is None else list(trainable_variables)
+            with self._guard("compute the gradient norm"):
+                self._current[-1].gradient_norm = gradient_norm(optimizer, grads, variables)
+            return apply(grads, variables)
+
+        with replaced(optimizer, apply=watched):
+            yield
+
+    def _call_before_update(self) -> None:
+        if self._before_update is not None:
+            call, self._before_update = self._before_update, None
+            # While a graph is traced nothing of it has run: outside of it the variables hold what they began with.
+            with self._guard("fingerprint the initial weights"), tf.init_scope():
+                call()
+
+    def _vector(self, found: _Found, data: Any) -> tf.Tensor:
+        """Return the values in the order of `columns`: (columns,) float64."""
+        self.losses_per_step = len(found.losses)
+        values = {"samples": batch_samples(data)}
+        if len(found.losses) == 1 and _belongs_here(found.losses[0]):
+            # Under tf.distribute a replica's loss is its share of the whole.
+            values["loss"] = tf.reduce_mean(found.losses[0]) * self._replicas
+        if found.gradient_norm is not None and _belongs_here(found.gradient_norm):
+            values["gradient_norm"] = found.gradient_norm
+        values |= {f"metric/{name}": value for name, value in found.metrics.items() if _belongs_here(value)}
+        if not self.columns:
+            self.columns = tuple(values)
+        return tf.stack([tf.cast(values.get(name, np.nan), tf.float64) for name in self.columns])
+
+
+def gradient_norm(optimizer: Any, grads: list[Any], variables: list[Any] | None) -> tf.Tensor:
+    """Return the global 2-norm of the gradients that an update uses, before clipping: scalar float64.
+
+    Loss scaling is undone. With gradient accumulation it is the norm of the mean gradient so far, which at the last
+    batch of an update is the one the update uses.
+    """
+    scale = 1.0
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
+        optimizer = optimizer.inner_optimizer
+    elif optimizer.loss_scale_factor:
+        scale = optimizer.loss_scale_factor
+    batches = optimizer.gradient_accumulation_steps or 1
+    accumulated: list[Any] = [None] * len(grads)
+    if batches > 1 and optimizer.built:
+        targets = variables if variables is not None else optimizer._trainable_variables
+        accumulated = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in targets]
+    total = tf.zeros([], tf.float64)
+    for gradient, before in zip(grads, accumulated, strict=True):
+        if gradient is None:
+            continue
+        # Slices of an embedding may name a row twice; its gradient is their sum.
+        mean = tf.cast(tf.convert_to_tensor(gradient), tf.float32) / tf.cast(scale, tf.float32)
+        if before is not None:
+            mean += tf.cast(tf.convert_to_tensor(before), tf.float32)
+        total += tf.cast(tf.reduce_sum(tf.square(mean / batches)), tf.float64)
+    return tf.sqrt(total)
+
+
+def batch_samples(data: Any) -> Any:
+    """Return how many samples a batch holds, as a scalar tensor; NaN if nothing in it has a first dimension."""
+    for item in keras.tree.flatten(data):
+        if isinstance(item, tf.RaggedTensor):
+            return item.nrows()
+        if isinstance(item, tf.SparseTensor):
+            return item.dense_shape[0]
+        if isinstance(item, tf.Tensor) and item.shape.rank != 0:
+            return tf.shape(item)[0]
+    return np.nan
+
+
+@contextmanager
+def replaced(owner: Any, **attributes: Any) -> Iterator[None]:
+    """Set attributes on one instance for a while, past Keras' attribute tracking, and leave no trace of it."""
+    own = vars(owner)
+    missing = object()
+    before = {name: own.get(name, missing) for name in attributes}
+    own.update(attributes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is missing:
+                own.pop(name, None)
+            else:
+                own[name] = value
+
+
+def _belongs_here(tensor: Any) -> bool:
+    """Whether a tensor can be used in the graph being built; one made inside a loop or a branch cannot leave it."""
+    graph = getattr(tensor, "graph", None) if not isinstance(tensor, tf.__internal__.EagerTensor) else None
+    return graph is None or graph is tf.compat.v1.get_default_graph()

@@ -1,0 +1,77 @@
+"""The arguments that both trackers share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..db.engine import resolve_url
+from ..db.errors import UsageError
+from .tensorboard import require_tensorboard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerOptions:
+    """The arguments that both trackers share, checked once at construction.
+
+    Attributes:
+        name: the run's name; made up if None. A second fit with the same tracker appends `-2`, and so on.
+        project: what the run is listed under.
+        config: your own settings, merged over what the tracker reads off the trainer.
+        store: the store's URL; None for `TRACKSIDE_STORE` or the default.
+        tags: words to find the run by.
+        group: a name shared by runs that belong together, such as the repeats of one experiment.
+        log_every: log every so many optimizer updates (from update 0).
+        system: sample CPU, memory and GPUs once a second; a number is the interval in seconds, False is off.
+        profile: reserved; must be None or False.
+        debug: reserved; must be False.
+        tensorboard: a directory to write TensorBoard event files to as well.
+        gradient_norm: log the global gradient norm before clipping at every update.
+        workload: the name of the training problem that several runs share.
+
+    Raises:
+        UsageError: when one of them cannot be, a malformed store URL among them.
+    """
+
+    name: str | None = None
+    project: str = "default"
+    config: Mapping[str, Any] | None = None
+    store: str | None = None
+    tags: Sequence[str] = ()
+    group: str | None = None
+    log_every: int = 1
+    system: bool | float = True
+    profile: Any = None
+    debug: Any = False
+    tensorboard: str | os.PathLike[str] | None = None
+    gradient_norm: bool = False
+    workload: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("name", "group", "store", "workload"):
+            value = getattr(self, field)
+            if value is not None and (not isinstance(value, str) or not value.strip()):
+                raise UsageError(f"{field} is {value!r}; give a non-empty string or leave it out.")
+        if not isinstance(self.project, str) or not self.project.strip():
+            raise UsageError(f"project is {self.project!r}; give a non-empty string or leave it out.")
+        if self.config is not None and not isinstance(self.config, Mapping):
+            raise UsageError(f"config is a {type(self.config).__name__}; give a dictionary of settings.")
+        if isinstance(self.tags, str) or not all(isinstance(tag, str) for tag in self.tags):
+            raise UsageError(f"tags is {self.tags!r}; give a list of strings.")
+        if isinstance(self.log_every, bool) or not isinstance(self.log_every, int) or self.log_every < 1:
+            raise UsageError(f"log_every is {self.log_every!r}; give a whole number of steps, 1 or more.")
+        if not isinstance(self.system, bool) and not (
+            isinstance(self.system, int | float) and 0.05 <= self.system <= 3600
+        ):
+            raise UsageError(f"system is {self.system!r}; give True, False or seconds between 0.05 and 3600.")
+        if self.tensorboard is not None and not isinstance(self.tensorboard, str | os.PathLike):
+            raise UsageError(f"tensorboard is {self.tensorboard!r}; give the directory for its event files.")
+        if self.tensorboard is not None:
+            require_tensorboard()
+        resolve_url(self.store)
+        if self.profile not in (None, False):
+            raise UsageError("profile is not available in this version; leave it out.")
+        if self.debug not in (None, False):
+            raise UsageError("debug is not available in this version; leave it out.")
