@@ -1,0 +1,246 @@
+"""The dashboard as an application: shell, routing, and what every response has in common."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, dcc, html, set_props
+from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
+from flask import Flask, Response, request
+from flask_compress import Compress
+
+from ..db.errors import StoreError, TracksideError
+from .badges import icon
+from .downloads import add_downloads
+from .pages import compare, runs
+from .query import CompareQuery
+from .security import check_binding, protect
+from .source import StoreSource
+from .tensorboard import TensorBoardLinks
+
+YEAR_SECONDS = 31_536_000
+STATIC = ("/assets/", "/_dash-component-suites/")
+VOLATILE = "volatile"
+
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>
+{%metas%}
+<title>{%title%}</title>
+<link rel="icon" type="image/svg+xml" href="/assets/favicon.svg">
+<script src="/assets/scheme.js"></script>
+{%css%}
+</head>
+<body>
+{%app_entry%}
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+
+def create_app(
+    store_url: str | None = None,
+    *,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    tensorboard_url: str | None = None,
+) -> Dash:
+    """Build the dashboard of one store. Nothing is global: several apps can live in one process.
+
+    Args:
+        store_url: where runs live, as `open_store` takes it. The store is opened at the first request.
+        host: address the app will be served on; decides which Host headers are answered.
+        token: what visitors must show; required when `host` is not a loopback address.
+        tensorboard_url: address of a TensorBoard to link runs to.
+
+    Raises:
+        UsageError: if other machines could reach it without a token, or an address is malformed.
+    """
+    check_binding(host, token)
+    source = StoreSource(store_url)
+    links = TensorBoardLinks(tensorboard_url)
+    server = Flask("trackside.dashboard", static_folder=None)
+    app = Dash(
+        "trackside.dashboard",
+        server=server,
+        title="trackside",
+        update_title=None,  # keeps the title still during updates
+        index_string=INDEX,
+        use_pages=False,
+        suppress_callback_exceptions=True,  # a page's components exist only while it is shown
+        assets_ignore=r"^scheme\.js$",
+        meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+        on_error=_say_error,
+        enable_mcp=False,
+    )
+    app.layout = _shell(links)
+    _route(app, source, links)
+    runs.register(app, source)
+    compare.register(app, source, links)
+    add_downloads(server, source)
+    _compress(server)
+    _cache(server)
+    protect(server, host=host, token=token, script_hashes=list(app.csp_hashes()))
+    server.extensions["trackside_source"] = source
+    return app
+
+
+def _shell(links: TensorBoardLinks) -> Component:
+    """What stays while pages come and go."""
+    return dmc.MantineProvider(
+        [
+            dcc.Location(id="url", refresh="callback-nav"),
+            dcc.Store(id="page-key"),
+            html.A("Skip to content", href="#page", className="skip-link"),
+            html.Header(
+                [
+                    dcc.Link([html.Img(src="/assets/favicon.svg", alt=""), "trackside"], href="/", className="brand"),
+                    html.Nav(
+                        [
+                            dcc.Link("Runs", href="/", id="nav-runs"),
+                            html.A("TensorBoard", href=links.base_url, target="_blank", rel="noreferrer")
+                            if links.base_url
+                            else None,
+                        ],
+                        **{"aria-label": "Pages"},
+                    ),
+                    dmc.ColorSchemeToggle(
+                        lightIcon=icon("sun"),
+                        darkIcon=icon("moon"),
+                        variant="subtle",
+                        color="gray",
+                        size="lg",
+                        **{"aria-label": "Switch between light and dark"},
+                    ),
+                ],
+                className="top",
+            ),
+            html.Div(id="banner", className="banner", role="alert"),
+            html.Main(id="page", className="page", tabIndex=-1),
+        ],
+        defaultColorScheme="auto",
+        theme={"primaryColor": "blue", "defaultRadius": "md", "fontFamily": "inherit"},
+    )
+
+
+def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
+    @app.callback(
+        Output("page", "children"),
+        Output("page-key", "data"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+        State("page-key", "data"),
+    )
+    def show(pathname: str, search: str | None, shown: list[Any] | None) -> tuple[Component, list[Any]]:
+        path = (pathname or "/").rstrip("/") or "/"
+        # Only the runs make another page; a control that moved is for that page's own callbacks.
+        key = [path, list(CompareQuery.parse(search).runs) if path == "/compare" else None]
+        if key == shown:
+            raise PreventUpdate
+        try:
+            if path in ("/", "/runs"):
+                return runs.layout(source, search or ""), key
+            if path == "/compare":
+                return compare.layout(source, links, search or ""), key
+        except StoreError as error:
+            return _broken(str(error)), ["broken"]
+        except TracksideError as error:
+            return _notice("This page cannot be shown", str(error)), key
+        return _notice("No such page", f"There is nothing at {path}."), key
+
+    @app.callback(
+        Output("page-key", "data", allow_duplicate=True),
+        Output("url", "search", allow_duplicate=True),
+        Input("retry-tick", "n_intervals"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def retry(_: int, search: str | None) -> tuple[None, str]:
+        source().runs(state="running")  # raises while the store is away, and the page stays as it is
+        return None, _toggled(search or "")
+
+
+def _toggled(search: str) -> str:
+    """The same query written differently, so that the router looks at it again."""
+    return search.removesuffix("&") if search.endswith("&") else (search or "?") + "&"
+
+
+def _broken(sentence: str) -> Component:
+    return html.Div(
+        [
+            dcc.Interval(id="retry-tick", interval=3000),
+            html.H1("The store cannot be read"),
+            html.P(sentence, role="alert"),
+            html.P("This page tries again every few seconds.", className="soft"),
+        ],
+        className="empty",
+    )
+
+
+def _notice(title: str, sentence: str) -> Component:
+    return html.Div(
+        [
+            html.H1(title),
+            html.P(sentence, className="soft", role="status"),
+            dcc.Link("All runs", href="/", className="button primary"),
+        ],
+        className="empty",
+    )
+
+
+def _say_error(error: Exception) -> None:
+    """A callback failed: one sentence above the page where it is ours to say, the log where it is a defect."""
+    if isinstance(error, TracksideError):
+        set_props("banner", {"children": str(error)})
+        return
+    logging.getLogger("trackside.dashboard").error("A callback failed", exc_info=error)
+    set_props("banner", {"children": "Something went wrong while drawing this page; the server's log has the details."})
+
+
+class StaticCache:
+    """Compressed bytes of the files that never change; Flask-Compress asks it before compressing."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        """The compressed body kept under this key."""
+        return self._bodies.get(key)
+
+    def set(self, key: str, value: bytes) -> None:
+        """Keep the body of a file; what callbacks answer is never the same twice."""
+        if not key.endswith(VOLATILE):
+            self._bodies[key] = value
+
+
+def _compress(server: Flask) -> None:
+    """Compress responses, those of files once only: compressing Dash's scripts takes longer than sending them."""
+    server.config.update(
+        COMPRESS_ALGORITHM=["br", "gzip"],
+        COMPRESS_BR_LEVEL=5,
+        COMPRESS_LEVEL=5,
+        COMPRESS_MIN_SIZE=1000,
+        COMPRESS_STREAMS=False,
+        COMPRESS_CACHE_BACKEND=StaticCache,
+        COMPRESS_CACHE_KEY=lambda asked: asked.full_path if asked.path.startswith(STATIC) else VOLATILE,
+    )
+    Compress(server)
+
+
+def _cache(server: Flask) -> None:
+    @server.after_request
+    def keep(response: Response) -> Response:
+        if not request.path.startswith(STATIC):
+            response.headers["Cache-Control"] = "no-store"
+        elif request.args.get("m") or request.path.startswith(STATIC[1]):  # Dash puts the file's time into the URL
+            response.headers["Cache-Control"] = f"public, max-age={YEAR_SECONDS}, immutable"
+        if request.path.startswith(STATIC[0]) and response.status_code == 200:
+            # A file is streamed otherwise, and streams are compressed anew each time.
+            file: Any = response.response
+            response.direct_passthrough = False
+            response.get_data()
+            file.close()
+        return response

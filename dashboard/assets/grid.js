@@ -1,0 +1,72 @@
+// How cells of the run table look. Everything is React text: a run's name is never read as markup.
+(function () {
+  const element = (...given) => window.React.createElement(...given);
+  const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
+  const functions = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
+  const frameworks = { torch: "PyTorch", tensorflow: "TensorFlow" };
+
+  cells.State = (props) => element("span", { className: "state " + props.value }, props.value);
+
+  cells.Name = (props) =>
+    element(
+      "span",
+      null,
+      element("a", { href: "/compare?runs=" + encodeURIComponent(props.data.id), title: props.value }, props.value),
+      props.data.non_finite
+        ? element("span", { className: "badge nan", style: { marginLeft: 8 }, title: props.data.non_finite }, "NaN")
+        : null
+    );
+
+  cells.Framework = (props) =>
+    props.value
+      ? element("span", { className: "badge " + props.value, title: props.data.backend }, frameworks[props.value] || props.value)
+      : null;
+
+  cells.Progress = (props) => {
+    const { last_step: last, total_steps: total } = props.data;
+    const done = last === null ? 0 : last + 1;
+    if (!total) return element("span", { className: "progress" }, last === null ? "–" : done.toLocaleString("en") + " steps");
+    const share = Math.min(100, (100 * done) / total);
+    return element(
+      "div",
+      { className: "progress" + (share >= 100 ? " done" : ""), title: done.toLocaleString("en") + " of " + total.toLocaleString("en") + " steps" },
+      element("div", null, element("div", { style: { width: share + "%" } })),
+      Math.floor(share) + " %"
+    );
+  };
+
+  cells.Tags = (props) =>
+    element("span", null, (props.value || []).map((tag) => element("span", { key: tag, className: "badge", style: { marginRight: 5 } }, tag)));
+
+  functions.number = (value) => {
+    if (value === null || value === undefined) return "–";
+    if (typeof value !== "number") return { Infinity: "∞", "-Infinity": "−∞" }[value] || value;
+    if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6)) return value.toExponential(2);
+    return String(Number(value.toPrecision(4)));
+  };
+  functions.rate = (value) => (value === null || value === undefined ? "–" : value >= 100 ? Math.round(value).toLocaleString("en") + " /s" : Number(value.toPrecision(3)) + " /s");
+  functions.stepTime = (value) => {
+    if (value === null || value === undefined) return "–";
+    if (value < 1e-3) return (value * 1e6).toPrecision(3) + " µs";
+    return value < 1 ? (value * 1e3).toPrecision(3) + " ms" : value.toPrecision(3) + " s";
+  };
+  functions.duration = (value) => {
+    if (value === null || value === undefined) return "–";
+    const whole = Math.round(value);
+    if (whole < 60) return whole + " s";
+    if (whole < 3600) return Math.floor(whole / 60) + " min " + (whole % 60) + " s";
+    if (whole < 86400) return Math.floor(whole / 3600) + " h " + Math.floor((whole % 3600) / 60) + " min";
+    return Math.floor(whole / 86400) + " d " + Math.floor((whole % 86400) / 3600) + " h";
+  };
+  functions.ago = (value) => {
+    if (!value) return "–";
+    const passed = Date.now() / 1000 - value;
+    return passed < 10 ? "just now" : functions.duration(passed).split(" ").slice(0, 2).join(" ") + " ago";
+  };
+  functions.utc = (value) => (value ? new Date(value * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC" : "");
+  // Numbers in order, what is no number behind them.
+  functions.numbersFirst = (a, b) => {
+    const [left, right] = [typeof a === "number", typeof b === "number"];
+    return left && right ? a - b : left ? -1 : right ? 1 : 0;
+  };
+})();

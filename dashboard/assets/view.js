@@ -1,0 +1,135 @@
+// The pages' state lives in the address: these functions move it between the address and the controls.
+(function () {
+  const clientside = (window.dash_clientside = window.dash_clientside || {});
+
+  // Milliseconds, the date strings and the numbers of Plotly's axes, as the address has them.
+  function position(value, axis) {
+    if (axis !== "wall") return Number(value);
+    return (typeof value === "number" ? value : Date.parse(String(value).replace(" ", "T") + "Z")) / 1000;
+  }
+
+  function written(parameters) {
+    return "?" + parameters.toString().replaceAll("%2C", ",").replaceAll("%2F", "/");
+  }
+
+  // What Plotly says after a drag or a double click; anything else it reports is none of the address' business.
+  function zoom(parameters, report, axis) {
+    const ends = report["xaxis.range"] || [report["xaxis.range[0]"], report["xaxis.range[1]"]];
+    if (report["xaxis.autorange"]) parameters.delete("x");
+    else if (ends[0] !== undefined && ends[1] !== undefined) {
+      const digits = axis === "wall" ? 14 : 7;
+      parameters.set("x", ends.map((end) => Number(position(end, axis).toPrecision(digits))).join(","));
+    }
+  }
+
+  // What the address has just set, by control: its echo must not be written back over an address that moved on.
+  const restored = {};
+
+  clientside.compare = {
+    // Controls and zooms → address. Controls report when they appear, too: what says nothing new changes nothing.
+    toAddress(axis, smoothing, log, metrics, a, b, difference, reset, zooms, search, defaults) {
+      if (!defaults) return clientside.no_update;
+      const parameters = new URLSearchParams(search);
+      const put = (key, value, normal) => (value === normal ? parameters.delete(key) : parameters.set(key, value));
+      for (const { prop_id: source, value } of clientside.callback_context.triggered) {
+        const echo = restored[source] === JSON.stringify(value);
+        delete restored[source];
+        if (echo) continue;
+        if (source === "axis.value") {
+          if ((parameters.get("axis") || "step") !== axis) parameters.delete("x");
+          put("axis", axis, "step");
+        } else if (source === "smoothing.value") put("smoothing", String(smoothing), "0");
+        else if (source === "log-y.checked") put("log", log ? "1" : "0", "0");
+        else if (source === "metrics.value") {
+          parameters.delete("metric");
+          if (String(metrics) !== String(defaults.metrics)) (metrics.length ? metrics : [""]).forEach((metric) => parameters.append("metric", metric));
+        } else if (source === "pair-a.value" || source === "pair-b.value") {
+          if (a && b) put("pair", a + "," + b, String(defaults.pair));
+        } else if (source === "difference-metric.value") put("difference", difference, defaults.difference);
+        else if (source === "reset-zoom.n_clicks" && value) parameters.delete("x");
+        else if (source.endsWith(".relayoutData")) zoom(parameters, value || {}, axis);
+      }
+      const next = written(parameters);
+      return next === written(new URLSearchParams(search)) ? clientside.no_update : next;
+    },
+
+    // Address → controls, for back, forward and links.
+    fromAddress(search, pathname, defaults) {
+      if (pathname !== "/compare") return;
+      const parameters = new URLSearchParams(search);
+      const want = {
+        axis: { value: parameters.get("axis") || "step" },
+        smoothing: { value: Number(parameters.get("smoothing") || 0) },
+        "log-y": { checked: parameters.get("log") === "1" },
+        metrics: { value: parameters.has("metric") ? parameters.getAll("metric").filter(Boolean) : defaults.metrics },
+      };
+      if (defaults.pair) {
+        const pair = parameters.has("pair") ? parameters.get("pair").split(",") : defaults.pair;
+        want["pair-a"] = { value: pair[0] };
+        want["pair-b"] = { value: pair[1] };
+        want["difference-metric"] = { value: parameters.get("difference") || defaults.difference };
+      }
+      for (const [id, properties] of Object.entries(want)) {
+        for (const [name, value] of Object.entries(properties)) restored[id + "." + name] = JSON.stringify(value);
+        clientside.set_props(id, properties);
+      }
+      return parameters.has("x") ? false : true;
+    },
+  };
+
+  const filter = { state: [], framework: [], project: [] };
+  window.dashAgGridFunctions = window.dashAgGridFunctions || {};
+  window.dashAgGridFunctions.filtered = () => Object.values(filter).some((wanted) => wanted.length > 0);
+  window.dashAgGridFunctions.passes = (row) =>
+    Object.entries(filter).every(([key, wanted]) => wanted.length === 0 || wanted.includes(row[key] || "none"));
+
+  clientside.runs = {
+    // Filters and selection → grid and address. No history entry: a ticked box is no place to go back to.
+    async narrow(search, states, frameworks, projects) {
+      Object.assign(filter, { state: states || [], framework: frameworks || [], project: projects || [] });
+      const api = await window.dash_ag_grid.getApiAsync("runs-grid");
+      api.setGridOption("quickFilterText", search || "");
+      api.onFilterChanged();
+      const parameters = new URLSearchParams(location.search);
+      const put = (key, values) => (values.length ? parameters.set(key, values.join(",")) : parameters.delete(key));
+      put("q", search ? [search] : []);
+      Object.entries(filter).forEach(([key, values]) => put(key, values));
+      keep(parameters);
+      return { ...filter, search };
+    },
+
+    select(rows) {
+      const ids = Array.isArray(rows) ? rows.map((row) => row.id) : (rows && rows.ids) || [];
+      const parameters = new URLSearchParams(location.search);
+      ids.length ? parameters.set("selected", ids.join(",")) : parameters.delete("selected");
+      keep(parameters);
+      const label = ids.length > 1 ? `Compare ${ids.length} runs` : ids.length ? "Open run" : "Compare";
+      return ["/compare?runs=" + ids.map(encodeURIComponent).join(","), label, "button primary" + (ids.length ? "" : " disabled")];
+    },
+  };
+
+  function keep(parameters) {
+    if (location.pathname !== "/" && location.pathname !== "/runs") return;
+    const text = parameters.toString();
+    history.replaceState(history.state, "", location.pathname + (text ? "?" + text.replaceAll("%2C", ",") : ""));
+  }
+
+  // A download is the current view: its link takes the address' query the moment it is used.
+  const refresh = (event) => {
+    const link = event.target.closest && event.target.closest("a[data-figure]");
+    if (!link) return;
+    const parameters = new URLSearchParams(location.search);
+    parameters.set("figure", link.dataset.figure);
+    if (link.dataset.subject) parameters.set("subject", link.dataset.subject);
+    link.href = "/download/" + link.dataset.format + "?" + parameters.toString();
+  };
+  ["pointerover", "focusin", "click"].forEach((kind) => document.addEventListener(kind, refresh, true));
+
+  // Menus made of <details> close on Escape and on a click elsewhere.
+  document.addEventListener("click", (event) => {
+    document.querySelectorAll("details.menu[open]").forEach((menu) => menu.contains(event.target) && !event.target.closest("a") || (menu.open = false));
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") document.querySelectorAll("details.menu[open]").forEach((menu) => (menu.open = false));
+  });
+})();

@@ -1,0 +1,106 @@
+"""The runs that a Compare page shows, and the cheap facts that tell when it must be drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..db.errors import RunNotFoundError
+from ..db.records import RunInfo
+from ..db.store import Store
+from ..runs.views import metric_names, run_labels
+from .query import CompareQuery
+from .theme import run_colors
+
+SYSTEM_PREFIXES = ("cpu/", "process/", "gpu", "memory/", "disk/", "network/")
+FIRST_PANELS = ("train/loss", "val/loss")
+MOST_PANELS = 6  # as many as a large screen shows; the picker has the rest
+LIVE_STATES = ("running", "lost")  # a run that was lost sight of may come back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What every section of the page starts from.
+
+    Attributes:
+        runs: in the order of the URL.
+        labels: short distinct names, by run id.
+        colors: by run id.
+        unknown: one sentence for each reference that named no run.
+    """
+
+    runs: tuple[RunInfo, ...]
+    labels: dict[str, str]
+    colors: dict[str, str]
+    unknown: tuple[str, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the runs, in order."""
+        return tuple(run.id for run in self.runs)
+
+    @property
+    def live(self) -> bool:
+        """Whether any of the runs may still log."""
+        return any(run.state in LIVE_STATES for run in self.runs)
+
+
+def load(store: Store, references: Sequence[str]) -> Comparison:
+    """Look up the runs of a URL; what names no run becomes a sentence, not an error."""
+    found = {run.id: run for run in store.runs(ids=references)}
+    runs: dict[str, RunInfo] = {}
+    unknown: list[str] = []
+    for reference in references:
+        try:
+            run = found.get(reference) or store.run(reference)
+        except RunNotFoundError as error:
+            unknown.append(str(error))
+        else:
+            runs[run.id] = run
+    shown = tuple(runs.values())
+    return Comparison(runs=shown, labels=run_labels(shown), colors=run_colors(list(runs)), unknown=tuple(unknown))
+
+
+def is_system(metric: str) -> bool:
+    """Whether a metric is a reading of the machine rather than of the training."""
+    return metric.startswith(SYSTEM_PREFIXES)
+
+
+def split_metrics(store: Store, comparison: Comparison) -> tuple[list[str], list[str]]:
+    """The training's metrics and the machine's, each in the order in which they should stand."""
+    names = metric_names(store, comparison.runs)
+    return [name for name in names if not is_system(name)], [name for name in names if is_system(name)]
+
+
+def default_metrics(training: Sequence[str]) -> list[str]:
+    """Panels to draw where the URL names none: losses first, then other metrics; step times have their own section."""
+    first = [name for name in FIRST_PANELS if name in training]
+    others = [name for name in training if name not in first and not name.startswith("step/")]
+    return (first + others)[:MOST_PANELS] or list(training[:MOST_PANELS])
+
+
+def point_counts(store: Store, comparison: Comparison) -> dict[str, int]:
+    """Points logged so far of each metric, summed over the runs: a panel is redrawn when its count moved."""
+    counts: dict[str, int] = {}
+    for info in store.series_infos(comparison.ids):
+        counts[info.name] = counts.get(info.name, 0) + info.count
+    return counts
+
+
+def states_key(comparison: Comparison) -> str:
+    """Changes when a run does: its state, or what people attached to it."""
+    return ";".join(f"{run.id}:{run.state}:{run.name}:{','.join(run.tags)}" for run in comparison.runs)
+
+
+def chosen_pair(query: CompareQuery, comparison: Comparison) -> tuple[str, str] | None:
+    """The two runs to subtract: those of the URL, else the first two."""
+    if query.pair is not None and set(query.pair) <= set(comparison.ids):
+        return query.pair
+    return (comparison.ids[0], comparison.ids[1]) if len(comparison.ids) > 1 else None
+
+
+def chosen_difference(query: CompareQuery, training: Sequence[str]) -> str | None:
+    """The metric to subtract: that of the URL, else the first that is no step time; None where nothing was logged."""
+    if query.difference in training:
+        return query.difference
+    return next((name for name in training if not name.startswith("step/")), next(iter(training), None))

@@ -1,0 +1,297 @@
+"""View tuples drawn as Plotly figures. Nothing here loads a point: the page and the printed figure share the views.
+
+Figures are plain dictionaries: they go straight into a response, and building `plotly.graph_objects` of ten runs
+takes longer than reading them. Arrays travel as base64 typed arrays.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..db.records import Float64Array
+from .formats import plotly_text
+from .theme import MARKER_LIMIT, base_layout, split_dash, translucent
+
+if TYPE_CHECKING:
+    from ..runs.views import Curve, CurvesView, DifferenceView, StepTimesView
+
+Figure = dict[str, Any]
+
+EMPTY = np.empty(0)
+MOST_CHARACTERS = 48
+SI_UNITS = {"bytes": "B", "seconds": "s", "watts": "W", "joules": "J"}
+
+
+def typed_array(values: Float64Array, exact: bool = False) -> dict[str, str]:
+    """An array as Plotly's typed array: float32, or float64 where that would move a coordinate.
+
+    Args:
+        values: (n,) float64, may hold NaN.
+        exact: keep float64 whenever float32 does not hold every value exactly (axes: a step of 20,000,001).
+    """
+    narrow = values.astype("<f4")
+    if exact and not np.array_equal(narrow.astype(np.float64), values, equal_nan=True):
+        return {"dtype": "f8", "bdata": base64.b64encode(values.astype("<f8").tobytes()).decode("ascii")}
+    return {"dtype": "f4", "bdata": base64.b64encode(narrow.tobytes()).decode("ascii")}
+
+
+def trace_name(label: str) -> str:
+    """A run's label for legend and hover box: shortened first, so that no cut falls into an escaped character."""
+    return plotly_text(label if len(label) <= MOST_CHARACTERS else label[: MOST_CHARACTERS - 1] + "…")
+
+
+def curves_figure(view: CurvesView, colors: Mapping[str, str], *, log_y: bool = False) -> Figure:
+    """One metric of several runs: line, ghost of the raw values, band of extremes, marks where a value was not finite.
+
+    Every curve gives the same four traces in the same order, so that a live update can replace single ones; those
+    with nothing to show are invisible, which costs the browser nothing.
+
+    Args:
+        view: what `trackside.runs.views.curves_view` returned.
+        colors: colour of each run id.
+        log_y: logarithmic y axis; values of zero and below have no place on it and are left out.
+    """
+    layout = base_layout(f"{view.metric}|{view.axis}|{log_y}")
+    layout["xaxis"] |= _x_axis(view)
+    layout["yaxis"] |= _y_axis(view.unit, log_y)
+    # Marks sit on the panel's edge whatever the values are, hence an axis of their own from 0 to 1.
+    layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False}
+    data = [trace for curve in view.curves for trace in _curve_traces(curve, view, colors[curve.run_id], log_y)]
+    return {"data": data, "layout": layout}
+
+
+def _curve_traces(curve: Curve, view: CurvesView, color: str, log_y: bool) -> list[dict[str, Any]]:
+    scale = 1e3 if view.axis == "wall" else 1.0  # Plotly's date axes count milliseconds
+    x = curve.x * scale
+    name = trace_name(curve.label)
+    shared = {"type": "scatter", "name": name, "legendgroup": curve.run_id, "x": typed_array(x, exact=True)}
+    line = {"color": color, "width": 1.8, "dash": split_dash(curve.metric), "simplify": False}
+    drawn = curve.last if curve.smoothed is None else curve.smoothed
+    main = shared | {
+        "mode": "lines+markers" if len(x) <= MARKER_LIMIT else "lines",
+        "marker": {"size": 5, "color": color},
+        "line": line,
+        "y": typed_array(_for_axis(drawn, log_y)),
+        "hovertemplate": _hover(curve, view.unit),
+        "customdata": _table(curve.last, curve.minimum, curve.maximum),
+    }
+    ghost = shared | {
+        "mode": "lines",
+        "line": {"color": translucent(color, 0.28), "width": 1, "simplify": False},
+        "y": typed_array(_for_axis(curve.last, log_y) if curve.smoothed is not None else EMPTY),
+        "hoverinfo": "skip",
+        "visible": curve.smoothed is not None,
+    }
+    return [_band(curve, x, color, log_y), ghost, main, _marks(curve, scale, color)]
+
+
+def _band(curve: Curve, x: Float64Array, color: str, log_y: bool) -> dict[str, Any]:
+    """Polygon between the smallest and the largest value of every bucket; empty where buckets hold one point each."""
+    low, high = _for_axis(curve.minimum, log_y), _for_axis(curve.maximum, log_y)
+    keep = np.isfinite(low) & np.isfinite(high)
+    if curve.exact:
+        keep[:] = False
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": typed_array(np.concatenate([x[keep], x[keep][::-1]]), exact=True),
+        "y": typed_array(np.concatenate([high[keep], low[keep][::-1]])),
+        "fill": "toself",
+        "fillcolor": translucent(color, 0.16),
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "legendgroup": curve.run_id,
+        "name": "",
+        "visible": bool(keep.any()),
+    }
+
+
+def _marks(curve: Curve, scale: float, color: str) -> dict[str, Any]:
+    """Triangles where a value was not finite: NaN and −∞ on the lower edge, +∞ on the upper."""
+    kinds = (
+        (curve.nan_x, "triangle-up", 0.025, "NaN"),
+        (curve.positive_infinity_x, "triangle-up-open", 0.975, "+∞"),
+        (curve.negative_infinity_x, "triangle-down-open", 0.025, "−∞"),
+    )
+    x = np.concatenate([positions for positions, *_ in kinds]) * scale
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": trace_name(curve.label),
+        "legendgroup": curve.run_id,
+        "x": typed_array(x, exact=True),
+        "y": typed_array(np.concatenate([np.full(len(positions), y) for positions, _, y, _ in kinds])),
+        "yaxis": "y2",
+        "marker": {
+            "symbol": [symbol for positions, symbol, _, _ in kinds for _ in positions],
+            "size": 10,
+            "color": color,
+            "line": {"width": 1.5, "color": color},
+        },
+        "text": [text for positions, _, _, text in kinds for _ in positions],
+        "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
+        "cliponaxis": False,
+        "visible": len(x) > 0,
+    }
+
+
+def _hover(curve: Curve, unit: str | None) -> str:
+    """What the hover box says behind the curve's name: the value drawn, then what it stands for."""
+    value = f":.4s}}{SI_UNITS[unit]}" if unit in SI_UNITS else ":.5g}"
+    behind = []
+    if curve.smoothed is not None:
+        behind.append("raw %{customdata[0]" + value)
+    if not curve.exact:
+        behind.append("%{customdata[1]" + value + " … %{customdata[2]" + value)
+    return "%{y" + value + (f" ({', '.join(behind)})" if behind else "")
+
+
+def _for_axis(values: Float64Array, log_y: bool) -> Float64Array:
+    return np.where(values > 0, values, np.nan) if log_y else values
+
+
+def _table(*columns: Float64Array) -> dict[str, str]:
+    table = np.column_stack(columns).astype("<f4")
+    return {
+        "dtype": "f4",
+        "bdata": base64.b64encode(table.tobytes()).decode("ascii"),
+        "shape": f"{table.shape[0]}, {table.shape[1]}",
+    }
+
+
+def _x_axis(view: CurvesView) -> dict[str, Any]:
+    """Title, kind and, where the page is zoomed, range. A new range is a new revision: it replaces the old zoom."""
+    return {"title": {"text": plotly_text(view.x_label), "font": {"size": 12}, "standoff": 10}} | (
+        {"type": "date", "hoverformat": "%H:%M:%S.%L"} if view.axis == "wall" else {"hoverformat": ",.6~g"}
+    )
+
+
+def zoomed(figure: Figure, axis: str, x_range: tuple[float, float] | None) -> Figure:
+    """The figure with its x axis set to the range the page is zoomed to, or set free where that is None."""
+    scale = 1e3 if axis == "wall" else 1.0
+    figure["layout"]["xaxis"] |= {
+        "uirevision": str(x_range),
+        "autorange": x_range is None,
+        **({} if x_range is None else {"range": [x_range[0] * scale, x_range[1] * scale]}),
+    }
+    return figure
+
+
+def _y_axis(unit: str | None, log_y: bool) -> dict[str, Any]:
+    ticks = {"tickformat": "~s", "ticksuffix": SI_UNITS[unit]} if unit in SI_UNITS else {}
+    suffix = {"ticksuffix": " %"} if unit == "percent" else {}
+    return ticks | suffix | ({"type": "log", "dtick": 1} if log_y else {})
+
+
+def difference_figure(view: DifferenceView, color: str, *, x_label: str, y_label: str) -> Figure:
+    """Run A minus run B: the curve, the band within which they count as equal, and the step where they part."""
+    scale = 1e3 if view.axis == "wall" else 1.0
+    x = view.x * scale
+    layout = base_layout(f"{view.a}|{view.b}|{view.metric}|{view.axis}")
+    layout["xaxis"] |= {"title": {"text": plotly_text(x_label), "font": {"size": 12}, "standoff": 10}}
+    layout["xaxis"] |= {"type": "date"} if view.axis == "wall" else {"hoverformat": ",.6~g"}
+    layout["yaxis"] |= {"title": {"text": plotly_text(y_label), "font": {"size": 12}, "standoff": 8}, "zeroline": True}
+    keep = np.isfinite(view.tolerance)
+    band = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": typed_array(np.concatenate([x[keep], x[keep][::-1]]), exact=True),
+        "y": typed_array(np.concatenate([view.tolerance[keep], -view.tolerance[keep][::-1]])),
+        "fill": "toself",
+        "fillcolor": "rgba(128,134,145,0.22)",
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "name": "tolerance",
+    }
+    curve = {
+        "type": "scatter",
+        "mode": "lines+markers" if len(x) <= MARKER_LIMIT else "lines",
+        "name": "difference",
+        "x": typed_array(x, exact=True),
+        "y": typed_array(view.difference),
+        "customdata": _table(view.tolerance),
+        "line": {"color": color, "width": 1.6, "simplify": False},
+        "marker": {"size": 5},
+        "hovertemplate": "%{y:.4g} (tolerance ±%{customdata[0]:.3g})<extra></extra>",
+    }
+    if view.parted_at is not None and view.axis == "step":
+        layout["shapes"] = [
+            {
+                "type": "line",
+                "x0": view.parted_at,
+                "x1": view.parted_at,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"color": "#d64545", "width": 1.5, "dash": "dash"},
+            }
+        ]
+        layout["annotations"] = [
+            {
+                "x": view.parted_at,
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "text": f"apart from step {view.parted_at:,}",
+                "showarrow": False,
+                "font": {"size": 11, "color": "#d64545"},
+            }
+        ]
+        layout["margin"]["t"] = 26
+    return {"data": [band, curve], "layout": layout}
+
+
+def step_times_figure(view: StepTimesView, colors: Mapping[str, str]) -> Figure:
+    """How the step times of each run spread: share of its steps a bin, and its median as a dotted line.
+
+    Shares, not counts: a run of 100 steps and one of 10,000 then stand at the same height.
+    """
+    layout = base_layout("step-times")
+    layout["xaxis"] |= {
+        "title": {"text": "step time (s)", "font": {"size": 12}, "standoff": 10},
+        "tickformat": "~s",
+        "ticksuffix": "s",
+        "hoverformat": ".4s",
+    }
+    if len(view.edges) > 2 and np.diff(view.edges)[-1] > 3 * np.diff(view.edges)[0]:
+        layout["xaxis"]["type"] = "log"  # the view spaces its bins logarithmically where times range widely
+    layout["yaxis"] |= {
+        "title": {"text": "share of steps", "font": {"size": 12}, "standoff": 8},
+        "tickformat": "~%",
+        "rangemode": "tozero",
+    }
+    data: list[dict[str, Any]] = []
+    shapes: list[dict[str, Any]] = []
+    for row in view.rows:
+        color = colors[row.run_id]
+        share = row.counts / max(1, row.count)
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": trace_name(row.label),
+                "x": typed_array(view.edges, exact=True),
+                "y": typed_array(np.append(share, share[-1:])),
+                "line": {"shape": "hv", "color": color, "width": 1.5},
+                "fill": "tozeroy",
+                "fillcolor": translucent(color, 0.14),
+                "hovertemplate": "%{y:.1%} of its steps",
+            }
+        )
+        shapes.append(
+            {
+                "type": "line",
+                "x0": row.median,
+                "x1": row.median,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"color": color, "width": 1.2, "dash": "dot"},
+            }
+        )
+    layout["shapes"] = shapes
+    return {"data": data, "layout": layout}

@@ -1,0 +1,63 @@
+"""How numbers, times and names are written on the pages."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+NOTHING = "–"
+
+
+def plotly_text(text: str) -> str:
+    """User text for a Plotly title, legend or hover box, which would read `<b>` and `&lt;` as markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A value to so many significant digits; a dash for None, `NaN` and `∞` as such."""
+    if value is None:
+        return NOTHING
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value):,}"
+    return f"{value:.{digits}g}"
+
+
+def seconds(value: float | None) -> str:
+    """A short time in the unit that suits it: `850 µs`, `12.4 ms`, `1.32 s`."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if abs(value) < 1e-3:
+        return f"{value * 1e6:.3g} µs"
+    if abs(value) < 1:
+        return f"{value * 1e3:.3g} ms"
+    return f"{value:.3g} s"
+
+
+def duration(value: float | None) -> str:
+    """A long time in its two largest units: `42 s`, `3 min 5 s`, `2 h 14 min`, `3 d 4 h`."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    whole = max(0, round(value))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def per_second(value: float | None) -> str:
+    """A rate of samples: `1,240 /s`."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{value:,.0f} /s" if value >= 100 else f"{value:.3g} /s"
+
+
+def moment(value: datetime | None) -> str:
+    """A time as a person in UTC reads it: `2026-11-22 15:04:05 UTC`."""
+    return NOTHING if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"

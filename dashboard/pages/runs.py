@@ -1,0 +1,230 @@
+"""The Runs page: every run of the store in one table that keeps itself up to date."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs
+
+import dash_ag_grid as dag
+import dash_mantine_components as dmc
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash.development.base_component import Component
+
+from ...db.records import STATES
+from ..rows import Row, row_digest, run_rows, transaction
+from ..source import StoreSource
+from ..theme import FRAMEWORK_NAMES
+
+POLL_MILLISECONDS = 2000
+
+LIGHTNING_SNIPPET = """import trackside
+
+Trainer(callbacks=[trackside.LightningTracker()])"""
+KERAS_SNIPPET = """import trackside
+
+model.fit(x, y, callbacks=[trackside.KerasTracker()])"""
+
+
+def layout(source: StoreSource, search: str) -> Component:
+    """The page with all its rows: filled in the first response, kept fresh by the callbacks."""
+    rows = run_rows(source())
+    return html.Div(
+        [
+            dcc.Store(id="runs-shown", data=_digests(rows)),
+            html.Div(_table(rows, search) if rows else _empty(), id="runs-content"),
+        ]
+    )
+
+
+def register(app: Dash, source: StoreSource) -> None:
+    """Add the page's callbacks."""
+
+    @app.callback(
+        Output("runs-grid", "rowTransaction"),
+        Output("runs-shown", "data"),
+        Output("runs-count", "children"),
+        Input("runs-tick", "n_intervals"),
+        State("runs-shown", "data"),
+        prevent_initial_call=True,
+    )
+    def refresh(_: int, shown: dict[str, str]) -> tuple[Any, Any, Any]:
+        rows = run_rows(source())
+        change = transaction(rows, shown)
+        if change is None:
+            return no_update, no_update, no_update
+        return change | {"async": False}, _digests(rows), _count(rows)
+
+    @app.callback(
+        Output("runs-content", "children"),
+        Output("runs-shown", "data", allow_duplicate=True),
+        Input("empty-tick", "n_intervals"),
+        prevent_initial_call=True,
+    )
+    def first_run(_: int) -> tuple[Any, Any]:
+        rows = run_rows(source())
+        return (_table(rows, ""), _digests(rows)) if rows else (no_update, no_update)
+
+    app.clientside_callback(
+        ClientsideFunction("runs", "narrow"),
+        Output("runs-filter", "data"),  # without an output Dash would not call it when the page appears
+        Input("runs-search", "value"),
+        Input("runs-states", "value"),
+        Input("runs-frameworks", "value"),
+        Input("runs-projects", "value"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("runs", "select"),
+        Output("compare-link", "href"),
+        Output("compare-link", "children"),
+        Output("compare-link", "className"),
+        Input("runs-grid", "selectedRows"),
+    )
+
+
+def _digests(rows: list[Row]) -> dict[str, str]:
+    return {row["id"]: row_digest(row) for row in rows}
+
+
+def _count(rows: list[Row]) -> str:
+    running = sum(row["state"] == "running" for row in rows)
+    total = f"{len(rows):,} run{'s' if len(rows) != 1 else ''}"
+    return f"{total}, {running} running" if running else total
+
+
+def _table(rows: list[Row], search: str) -> list[Component]:
+    query = {key: values[-1] for key, values in parse_qs(search.removeprefix("?")).items()}
+    selected = [run_id for run_id in query.get("selected", "").split(",") if run_id]
+    return [
+        dcc.Interval(id="runs-tick", interval=POLL_MILLISECONDS),
+        dcc.Store(id="runs-filter"),
+        html.Div(
+            [html.H1("Runs"), html.Span(_count(rows), id="runs-count", className="soft", role="status")],
+            className="page-head",
+        ),
+        html.Div(
+            [
+                html.Div(
+                    dmc.TextInput(
+                        id="runs-search",
+                        placeholder="Search name, project, workload, tag …",
+                        value=query.get("q", ""),
+                        debounce=150,
+                        **{"aria-label": "Search runs"},
+                    ),
+                    className="search",
+                ),
+                _choice("runs-states", "State", {state: state for state in STATES}, query.get("state")),
+                _choice(
+                    "runs-frameworks", "Framework", FRAMEWORK_NAMES | {"none": "plain loop"}, query.get("framework")
+                ),
+                _choice(
+                    "runs-projects",
+                    "Project",
+                    {name: name for name in sorted({row["project"] for row in rows})},
+                    query.get("project"),
+                ),
+                html.Div(className="spring"),
+                dcc.Link("Compare", id="compare-link", href="/compare", className="button primary disabled"),
+            ],
+            className="filters",
+        ),
+        dag.AgGrid(
+            id="runs-grid",
+            className="runs-grid",
+            rowData=rows,
+            columnDefs=COLUMNS,
+            defaultColDef={"sortable": True, "resizable": True, "suppressHeaderMenuButton": True},
+            getRowId="params.data.id",
+            selectedRows={"ids": selected},
+            columnSize=None,
+            dashGridOptions={
+                "rowSelection": {"mode": "multiRow", "enableClickSelection": False},
+                "selectionColumnDef": {"pinned": "left", "width": 44},
+                "rowHeight": 38,
+                "headerHeight": 36,
+                "suppressCellFocus": False,
+                "enableCellTextSelection": True,
+                "animateRows": False,
+                "isExternalFilterPresent": {"function": "filtered()"},
+                "doesExternalFilterPass": {"function": "passes(params.data)"},
+                "localeText": {"noMatchingRows": "No run fits these filters."},
+            },
+            style={"height": None},  # dash-ag-grid would set 400 px; the style sheet fills the window
+        ),
+    ]
+
+
+def _choice(component_id: str, label: str, names: dict[str, str], chosen: str | None) -> Component:
+    return html.Div(
+        dmc.MultiSelect(
+            id=component_id,
+            placeholder=label,
+            data=[{"value": value, "label": name} for value, name in names.items()],
+            value=[value for value in (chosen or "").split(",") if value in names],
+            clearable=True,
+            **{"aria-label": f"Filter by {label.lower()}"},
+        ),
+        className="choice",
+    )
+
+
+def _numeric(field: str, header: str, width: int, formatter: str, **more: Any) -> dict[str, Any]:
+    return {
+        "field": field,
+        "headerName": header,
+        "width": width,
+        "type": "rightAligned",
+        "valueFormatter": {"function": f"{formatter}(params.value)"},
+        "comparator": {"function": "numbersFirst"},
+        **more,
+    }
+
+
+COLUMNS: list[dict[str, Any]] = [
+    {"field": "state", "headerName": "State", "width": 104, "cellRenderer": "State"},
+    {"field": "name", "headerName": "Name", "minWidth": 170, "flex": 2, "cellRenderer": "Name"},
+    {"field": "framework", "headerName": "Framework", "width": 116, "cellRenderer": "Framework"},
+    {"field": "project", "headerName": "Project", "width": 96},
+    {
+        "field": "progress",
+        "headerName": "Progress",
+        "width": 128,
+        "cellRenderer": "Progress",
+        "comparator": {"function": "numbersFirst"},
+    },
+    _numeric("train_last", "Train loss", 98, "number"),
+    _numeric("train_best", "Best", 86, "number", headerTooltip="Smallest train/loss of any step"),
+    _numeric("val_last", "Val loss", 92, "number"),
+    _numeric("val_accuracy", "Val accuracy", 122, "number"),
+    _numeric("step_seconds", "Mean step", 100, "stepTime", headerTooltip="Mean step time without the first step"),
+    _numeric("throughput", "Samples/s", 100, "rate", headerTooltip="Mean over the steps that recorded it"),
+    {
+        "field": "started",
+        "headerName": "Started",
+        "width": 104,
+        "valueFormatter": {"function": "ago(params.value)"},
+        "tooltipValueGetter": {"function": "utc(params.value)"},
+    },
+    _numeric("duration", "Duration", 106, "duration"),
+    {"field": "workload", "headerName": "Workload", "width": 112},
+    {"field": "tags", "headerName": "Tags", "minWidth": 110, "flex": 1, "cellRenderer": "Tags", "cellDataType": False},
+]
+
+
+def _empty() -> Component:
+    return html.Div(
+        [
+            dcc.Interval(id="empty-tick", interval=POLL_MILLISECONDS),
+            html.H1("No runs yet"),
+            html.P("Add one callback to your training script; the run appears here while it trains.", className="soft"),
+            html.Div(
+                [
+                    html.Div([html.H3("PyTorch Lightning"), html.Pre(LIGHTNING_SNIPPET)]),
+                    html.Div([html.H3("Keras"), html.Pre(KERAS_SNIPPET)]),
+                ],
+                className="pair",
+            ),
+            html.P(["Nothing at hand to train? ", html.Code("trackside demo"), " trains a small network in both."]),
+        ],
+        className="empty",
+    )

@@ -1,0 +1,130 @@
+"""Rows of the run table, made of run records and series summaries: no point is read for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from ..db.records import RunInfo, SeriesInfo
+from ..db.store import Store
+
+Row = dict[str, Any]
+
+ACCURACIES = ("val/accuracy", "val/acc")
+
+
+def run_rows(store: Store) -> list[Row]:
+    """One row a run, the newest first."""
+    runs = store.runs()
+    names = ("train/loss", "val/loss", *ACCURACIES, "step/seconds", "step/samples_per_second")
+    infos: dict[str, list[SeriesInfo]] = {}
+    for info in store.series_infos([run.id for run in runs], names):
+        infos.setdefault(info.run_id, []).append(info)
+    now = datetime.now(UTC)
+    return [run_row(run, infos.get(run.id, []), now) for run in runs]
+
+
+def run_row(run: RunInfo, infos: Sequence[SeriesInfo], now: datetime) -> Row:
+    """What the table shows of one run.
+
+    Args:
+        run: the run.
+        infos: its series summaries; those of other ranks than 0 are left out.
+        now: the present, aware; a run that has not ended lasts until its last sign of life.
+    """
+    series = {info.name: info for info in infos if info.rank == 0}
+    loss, validation, steps = series.get("train/loss"), series.get("val/loss"), series.get("step/seconds")
+    rate = series.get("step/samples_per_second")
+    accuracy = next((series[name] for name in ACCURACIES if name in series), None)
+    return {
+        "id": run.id,
+        "state": run.state,
+        "name": run.name,
+        "project": run.project,
+        "framework": run.framework,
+        "backend": run.backend,
+        "workload": run.workload,
+        "last_step": run.last_step,
+        "total_steps": run.total_steps,
+        "progress": (run.last_step + 1) / run.total_steps if run.total_steps and run.last_step is not None else None,
+        "train_last": _plain(loss.last) if loss else None,
+        "train_best": _plain(loss.minimum) if loss and loss.finite_count else None,
+        "val_last": _plain(validation.last) if validation else None,
+        "val_accuracy": _plain(accuracy.last) if accuracy else None,
+        "step_seconds": mean_without_first(steps),
+        "throughput": _plain(rate.mean) if rate and rate.finite_count else None,
+        "started": (run.started or run.created).timestamp(),
+        "duration": run_seconds(run, now),
+        "tags": list(run.tags),
+        "non_finite": _non_finite(infos),
+    }
+
+
+def mean_without_first(info: SeriesInfo | None) -> float | None:
+    """Mean of a run's step times without its first step, which traces and compiles; None where that is unknown."""
+    if info is None or info.finite_count == 0:
+        return None
+    if info.finite_count < 2 or not math.isfinite(info.first):
+        return info.mean
+    return (info.total - info.first) / (info.finite_count - 1)
+
+
+def run_seconds(run: RunInfo, now: datetime) -> float:
+    """How long the run took, or has taken so far."""
+    end = run.ended or (now if run.state == "running" else run.heartbeat) or now
+    return max(0.0, (end - (run.started or run.created)).total_seconds())
+
+
+def row_digest(row: Row) -> str:
+    """Changes when the row does; a running run's duration alone does not count as a change."""
+    return f"{crc32(orjson.dumps({key: value for key, value in row.items() if key != 'duration'})):x}"
+
+
+def transaction(rows: Sequence[Row], shown: dict[str, str]) -> dict[str, Any] | None:
+    """What turns the rows a page shows into these: AG Grid's row transaction, or None where nothing changed.
+
+    Args:
+        rows: what should be shown.
+        shown: digest of each row shown, by run id.
+    """
+    present = {row["id"] for row in rows}
+    change = {
+        "add": [row for row in rows if row["id"] not in shown],
+        "update": [row for row in rows if shown.get(row["id"], row_digest(row)) != row_digest(row)],
+        "remove": [{"id": run_id} for run_id in shown if run_id not in present],
+    }
+    if change["add"]:
+        change["addIndex"] = 0  # type: ignore[assignment]  # the newest stand on top
+    return change if any(change[key] for key in ("add", "update", "remove")) else None
+
+
+def _non_finite(infos: Iterable[SeriesInfo]) -> str | None:
+    """Where the first value that is no finite number was logged, as a sentence."""
+    found = [
+        (step, kind, info.name)
+        for info in infos
+        for step, kind in (
+            (info.first_nan_step, "NaN"),
+            (info.first_positive_infinity_step, "+Inf"),
+            (info.first_negative_infinity_step, "−Inf"),
+        )
+        if step is not None
+    ]
+    if not found:
+        return None
+    step, kind, name = min(found)
+    return f"First {kind} in {name} at step {step}"
+
+
+def _plain(value: float) -> float | str:
+    """The value as JSON can say it: numbers that are not finite by name."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value

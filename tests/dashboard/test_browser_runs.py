@@ -1,0 +1,134 @@
+"""The Runs page as a person uses it. The `page` fixture fails a test on any console error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import trackside
+
+Train = Callable[..., str]
+
+
+def row(page: Page, run_id: str):
+    """The cells of a run; its pinned checkbox is a row of its own in the DOM."""
+    return page.locator(f".ag-center-cols-container [row-id='{run_id}']")
+
+
+def tick(page: Page, run_id: str) -> None:
+    page.locator(f"[row-id='{run_id}'] input[type=checkbox]").first.check()
+
+
+def test_an_empty_store_says_how_to_begin_and_notices_the_first_run(dashboard: str, page: Page, train: Train) -> None:
+    page.goto(dashboard)
+    expect(page.get_by_role("heading", name="No runs yet")).to_be_visible(timeout=20_000)
+    expect(page.locator("pre").first).to_contain_text("LightningTracker()")
+    run = train("first")
+    expect(row(page, run)).to_contain_text("first", timeout=15_000)
+
+
+def test_rows_show_what_matters(dashboard: str, page: Page, train: Train) -> None:
+    good, bad = train("good"), train("diverged", "tensorflow")
+    broken = train("broken", steps=30, error=RuntimeError("out of memory"))
+    page.goto(dashboard)
+    expect(row(page, good)).to_contain_text("PyTorch", timeout=20_000)
+    expect(row(page, good).locator("[col-id=train_last]")).to_have_text("0.5576")
+    expect(row(page, good).locator("[col-id=step_seconds]")).to_have_text("10.0 ms")  # the first step left out
+    expect(row(page, good).locator("[col-id=progress]")).to_have_text("100 %")
+    expect(row(page, bad).locator(".badge.nan")).to_have_attribute("title", "First NaN in train/loss at step 40")
+    expect(row(page, bad).locator("[col-id=train_last]")).to_have_text("NaN")
+    expect(row(page, broken).locator("[col-id=state]")).to_have_text("failed")
+    expect(row(page, broken).locator("[col-id=progress]")).to_have_text("50 %")
+
+
+def test_two_runs_are_ticked_and_compared_and_the_address_keeps_the_selection(
+    dashboard: str, page: Page, train: Train
+) -> None:
+    a, b = train("one"), train("two", "tensorflow")
+    train("three")
+    page.goto(dashboard)
+    expect(row(page, a)).to_be_visible(timeout=20_000)
+    tick(page, a)
+    tick(page, b)
+    expect(page).to_have_url(re.compile("selected="))
+    page.reload()
+    link = page.get_by_role("link", name="Compare 2 runs")
+    expect(link).to_be_visible(timeout=20_000)
+    link.click()
+    expect(page).to_have_url(re.compile(rf"/compare\?runs=({a},{b}|{b},{a})$"))
+    expect(page.locator(".chip")).to_have_count(2, timeout=20_000)
+    page.go_back()
+    expect(row(page, a)).to_be_visible()
+
+
+def test_search_and_filters_narrow_the_table_and_survive_a_reload(dashboard: str, page: Page, train: Train) -> None:
+    a, b = train("alpha"), train("beta", "tensorflow")
+    page.goto(dashboard)
+    expect(row(page, a)).to_be_visible(timeout=20_000)
+    page.get_by_role("textbox", name="Search runs").fill("bet")
+    expect(row(page, a)).to_have_count(0)
+    expect(row(page, b)).to_be_visible()
+    expect(page).to_have_url(re.compile("q=bet"))
+    page.get_by_role("textbox", name="Search runs").fill("")
+    page.get_by_role("textbox", name="Filter by framework").click()
+    page.get_by_role("option", name="PyTorch").click()
+    expect(row(page, b)).to_have_count(0)
+    expect(page).to_have_url(re.compile("framework=torch"))
+    page.reload()
+    expect(row(page, a)).to_be_visible(timeout=20_000)
+    expect(row(page, b)).to_have_count(0)
+
+
+def test_a_run_that_trains_appears_and_moves_without_losing_the_selection(
+    dashboard: str, page: Page, train: Train, sqlite_url: str
+) -> None:
+    old = train("old")
+    page.goto(dashboard)
+    expect(row(page, old)).to_be_visible(timeout=20_000)
+    tick(page, old)
+    row(page, old).evaluate("node => { node.dataset.witness = 'same node'; }")
+    with trackside.start_run(name="new", project="digits", store=sqlite_url) as run:
+        run.update(total_steps=40)
+        run.log({"train/loss": 1.5}, step=9)
+        expect(row(page, run.id).locator("[col-id=progress]")).to_have_text("25 %", timeout=15_000)
+        expect(row(page, run.id).locator("[col-id=state]")).to_have_text("running")
+        run.log({"train/loss": 0.5}, step=19)
+        expect(row(page, run.id).locator("[col-id=progress]")).to_have_text("50 %", timeout=15_000)
+    expect(row(page, run.id).locator("[col-id=state]")).to_have_text("finished", timeout=15_000)
+    expect(page.locator("[data-witness]")).to_have_count(1)
+    expect(page.get_by_role("link", name="Open run")).to_be_visible()
+
+
+def test_hostile_names_stay_text(dashboard: str, page: Page, train: Train) -> None:
+    page.on("dialog", lambda dialog: pytest.fail("a script ran"))
+    run = train("<img src=x onerror=alert(1)>{{7*7}}")
+    page.goto(dashboard)
+    expect(row(page, run)).to_contain_text("<img src=x onerror=alert(1)>{{7*7}}", timeout=20_000)
+    assert page.locator("#page img").count() == 0
+
+
+def test_light_and_dark_are_remembered(dashboard: str, page: Page, train: Train) -> None:
+    train("one")
+    page.goto(dashboard)
+    toggle = page.get_by_role("button", name="Switch between light and dark")
+    expect(toggle).to_be_visible(timeout=20_000)
+    toggle.click()
+    html = page.locator("html")
+    expect(html).to_have_attribute("data-mantine-color-scheme", "dark")
+    page.reload()
+    expect(html).to_have_attribute("data-mantine-color-scheme", "dark")
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=20_000)
+
+
+def test_keyboard_reaches_search_and_content(dashboard: str, page: Page, train: Train) -> None:
+    train("one")
+    page.goto(dashboard)
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=20_000)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    for _ in range(4):
+        page.keyboard.press("Tab")
+    expect(page.get_by_role("textbox", name="Search runs")).to_be_focused()
