@@ -20,9 +20,9 @@ def workloads(json: JSONOption = False) -> None:
 
     Example: trackside workloads --json
     """
-    from ..workloads.registry import WORKLOADS
+    from ..workloads.registry import list_workloads
 
-    known = list(WORKLOADS.values())
+    known = list_workloads()
     if json:
         print_json([workload.to_json() for workload in known])
         return
@@ -61,7 +61,7 @@ def run(
 
     Example: trackside run digits-cnn --framework both --steps 200
     """
-    from ..workloads.runner import run_workload
+    from ..workloads.runner import exit_code, print_summary, run_workload
 
     outcomes = run_workload(
         workload,
@@ -81,13 +81,8 @@ def run(
         tensorboard=tensorboard,
         console=err,
     )
-    ids = [outcome.run_id for outcome in outcomes if outcome.run_id]
-    if len(ids) > 1:
-        out.print(f"Compare them: trackside compare {' '.join(ids)}", soft_wrap=True)
-    if any(outcome.state == "killed" for outcome in outcomes):
-        raise typer.Exit(130)
-    if any(outcome.state != "finished" for outcome in outcomes):
-        raise typer.Exit(1)
+    print_summary(out, outcomes)
+    raise typer.Exit(exit_code(outcomes))
 
 
 def demo(
