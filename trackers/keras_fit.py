@@ -24,6 +24,8 @@ LARGEST_FINGERPRINT = 1_000_000_000
 # A callback may make a new training function once or twice (to unfreeze layers); more often it is at odds with us.
 MOST_REBUILDS = 5
 
+NOTHING = object()
+
 
 class KerasFit:
     """Puts the probes into a model that is about to train, and takes them out again.
@@ -70,6 +72,7 @@ class KerasFit:
             self._probe = self._make_probe()
         with session.guard("follow the training function"):
             self._install_train_function()
+            self._install("evaluate", model.evaluate)  # what the validation data raises comes out here
         self._recorder = StepRecorder(session, model, self._probe, first_step=first_step, batches=params.get("steps"))
         session.reached(max(first_step - 1, 0), 0.0)
         self._describe()
@@ -114,7 +117,7 @@ class KerasFit:
     def _install(self, name: str, function: Callable[..., Any]) -> None:
         """Put a function in the place of the model's own, past Keras' attribute tracking."""
         ours = reporting(function, self._on_error)
-        _, before = self._installed.get(name, (None, getattr(self._model, name)))
+        _, before = self._installed.get(name, (None, vars(self._model).get(name, NOTHING)))
         self._installed[name] = (ours, before)
         vars(self._model)[name] = ours
 
@@ -123,9 +126,10 @@ class KerasFit:
 
     def remove(self) -> None:
         """Leave the model's attributes as they were before the fit."""
+        own = vars(self._model)
         for name, (ours, before) in self._installed.items():
-            if vars(self._model).get(name) is ours:
-                vars(self._model)[name] = before
+            if own.get(name) is ours:
+                own.pop(name) if before is NOTHING else own.update({name: before})
         self._installed.clear()
         if self._watch is not None:
             self._watch.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -44,10 +45,17 @@ def framework_version(framework: str) -> str | None:
 
 def devices(model: Any) -> tuple[str, int]:
     """Return the kind of device that computes and how many take part."""
-    kinds = [device.partition(":")[0].lower() for device in keras.distribution.list_devices()]
-    kind = "cuda" if any(kind in ("gpu", "cuda") for kind in kinds) else (kinds[0] if kinds else "cpu")
     strategy = getattr(model, "distribute_strategy", None)
-    return kind, int(getattr(strategy, "num_replicas_in_sync", 1))
+    return _device(keras.backend.backend()), int(getattr(strategy, "num_replicas_in_sync", 1))
+
+
+def _device(backend: str) -> str:
+    if backend == "tensorflow":
+        return "cuda" if import_module("tensorflow").config.list_logical_devices("GPU") else "cpu"
+    if backend == "torch":
+        return "cuda" if import_module("torch").cuda.is_available() else "cpu"
+    kinds = {device.partition(":")[0].lower() for device in keras.distribution.list_devices()}
+    return "cuda" if kinds & {"gpu", "cuda"} else next(iter(kinds), "cpu")
 
 
 def mode(model: Any) -> str:

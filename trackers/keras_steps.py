@@ -135,9 +135,14 @@ class StepRecorder:
             if name in ("learning_rate", "gradient_norm"):
                 key = f"optimizer/{name}"
             else:
-                key = metric_key(name.removeprefix("metric/"), "train")
+                key = self._metric_key(name.removeprefix("metric/"))
             self._keys[name] = key
         return key
+
+    def _metric_key(self, name: str) -> str:
+        """Return the key of a metric; two that would share one keep their own names."""
+        key = metric_key(name, "train")
+        return key if key not in self._keys.values() else f"train/{name}"
 
     def _log(self, time: Any, epoch: float) -> None:
         session, step = self._session, self._step

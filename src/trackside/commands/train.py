@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import webbrowser
 from typing import Annotated
 
@@ -9,7 +12,6 @@ import typer
 from rich.table import Table
 
 from ..db.errors import StoreError
-from ..db.store import open_store
 from .shared import JSONOption, StoreOption, err, out, print_json
 
 DEMO_WORKLOAD = "digits-cnn"
@@ -121,11 +123,17 @@ def _open_dashboard(ids: list[str], host: str, port: int, store: str | None, bro
         raise StoreError(f"The dashboard needs {error.name}: pip install 'trackside[dashboard]'.") from error
     url = f"http://{host}:{port}/compare?runs={','.join(ids)}" if len(ids) > 1 else f"http://{host}:{port}/"
     out.print(f"\nBoth runs side by side: [link={url}]{url}[/link]", soft_wrap=True)
-    if browser:
-        webbrowser.open(url)
-    with open_store(store):
-        pass
+    if browser and _has_screen():
+        # Once the server listens; where it is slower than that, the browser's own retry or a reload helps.
+        timer = threading.Timer(2.0, webbrowser.open, (url,))
+        timer.daemon = True
+        timer.start()
     serve_dashboard(resolve_url(store).render_as_string(hide_password=False), host=host, port=port)
+
+
+def _has_screen() -> bool:
+    """Whether a browser window can be opened: over SSH or in a container, a text browser would take the terminal."""
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def dashboard(
