@@ -152,6 +152,16 @@ def _threads() -> dict[str, Any]:
     if torch is not None and hasattr(torch, "get_num_interop_threads"):
         threads["torch_intraop"] = torch.get_num_threads()
         threads["torch_interop"] = torch.get_num_interop_threads()
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and hasattr(tensorflow, "config"):
+        setting = tensorflow.config.threading
+        for kind, asked in (
+            ("intraop", setting.get_intra_op_parallelism_threads()),
+            ("interop", setting.get_inter_op_parallelism_threads()),
+        ):
+            # 0 means that TensorFlow decides: by its variable, else one thread a core.
+            variable = os.environ.get(f"TF_NUM_{kind.upper()}_THREADS", "")
+            threads[f"tensorflow_{kind}"] = asked or (int(variable) if variable.isdecimal() else 0) or os.cpu_count()
     return threads
 
 

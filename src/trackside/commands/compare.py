@@ -13,6 +13,8 @@ from ..db.errors import StoreError, UsageError
 from .shared import JSONOption, References, StoreOption, number, out, print_json, the_store
 
 VERDICT_STYLES = {"green": "green", "amber": "yellow", "red": "red"}
+# Not by colour alone: in a pipe, a log or with NO_COLOR there is none.
+VERDICT_SIGNS = {"green": "✓", "amber": "!", "red": "✗"}
 
 
 def compare(runs: References, json: JSONOption = False, store: StoreOption = None) -> None:
@@ -51,7 +53,7 @@ def export(
         Path, typer.Option("--directory", "-o", help="Folder for the files; made if missing.")
     ] = Path(),
     axis: Annotated[str, typer.Option(help="step, epoch, samples, relative, process or wall.")] = "step",
-    smoothing: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 none, 1 strongest.")] = 0.0,
+    smoothing: Annotated[float, typer.Option(min=0.0, max=0.999, help="0 none, towards 1 stronger.")] = 0.0,
     log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
     width: Annotated[str, typer.Option(help="single (85 mm column), double, or slide.")] = "single",
     dpi: Annotated[int, typer.Option(min=30, max=1200, help="Of a PNG.")] = 300,
@@ -97,14 +99,15 @@ def _print_parity(parity: dict[str, Any], labels: dict[str, str]) -> None:
         "amber": "comparable with reservations",
         "red": "not the same experiment",
     }
-    out.print(f"[bold {VERDICT_STYLES[verdict]}]● {verdict}[/]  {words[verdict]}")
+    out.print(f"[bold {VERDICT_STYLES[verdict]}]{VERDICT_SIGNS[verdict]} {verdict}[/]  {words[verdict]}")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "check", *map(escape, labels.values()), "why"):
         table.add_column(heading, overflow="fold")
     for check in parity["checks"]:
         values = ["–" if (value := check["values"].get(run)) is None else escape(_short(value)) for run in labels]
+        sign = f"[{VERDICT_STYLES[check['verdict']]}]{VERDICT_SIGNS[check['verdict']]}[/]"
         table.add_row(
-            f"[{VERDICT_STYLES[check['verdict']]}]●[/]", escape(check["name"]), *values, escape(check["reason"])
+            sign, escape(check["name"]), *values, escape(check["reason"])
         )
     out.print(table)
 

@@ -112,6 +112,9 @@ def show(run: Reference, json: JSONOption = False, store: StoreOption = None) ->
                 one.unit or "", f"[red]{bad}[/]" if bad else "",
             )  # fmt: skip
         out.print(table)
+    for event in events:
+        where = "" if event.step is None else f" at step {event.step}"
+        out.print(f"[dim]{event.kind}{where}:[/] {escape(event.message)}")
     for sentence, count in info.warnings.items():
         out.print(f"[yellow]{count} ×[/] {escape(sentence)}")
     if info.error and info.error.get("traceback"):
