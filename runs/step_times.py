@@ -99,7 +99,13 @@ def step_times_view(
         raise UsageError(f"{skip} steps cannot be left out: give 0 or more.")
     infos = resolve_runs(store, runs)
     labels = run_labels(infos)
-    names = ("step/seconds", "step/data_seconds", "step/compute_seconds", "step/samples_per_second")
+    names = (
+        "step/seconds",
+        "step/data_seconds",
+        "step/compute_seconds",
+        "step/samples_per_second",
+        "step/first_seconds",
+    )
     known = {(info.run_id, info.name) for info in store.series_infos(list(labels), names) if not info.rank}
     timed = [
         (run, {name: store.series(run, name) for name in names if (run.id, name) in known})
@@ -123,7 +129,7 @@ def step_times_view(
                 label=labels[run.id],
                 framework=run.framework,
                 count=int(counts.sum()),
-                first_seconds=float(every.values[0]) if len(every) else math.nan,
+                first_seconds=_first_seconds(series),
                 data_median=medians["step/data_seconds"],
                 compute_median=medians["step/compute_seconds"],
                 samples_per_second=throughput(seconds, samples[skip:]),
@@ -132,6 +138,12 @@ def step_times_view(
             )
         )
     return StepTimesView(rows=tuple(rows), edges=edges, skipped=skip)
+
+
+def _first_seconds(series: dict[str, Series]) -> float:
+    # The trackers keep the first step, with its tracing and compiling, apart from the others.
+    first = series.get("step/first_seconds", series["step/seconds"])
+    return float(first.values[0]) if len(first) else math.nan
 
 
 def _median_after(series: Series | None, warm_up: Int64Array) -> float:

@@ -285,6 +285,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             reason = lightning_settings.early_stop(trainer)
             if reason is not None:
                 self._session.notice(reason, kind="early_stop")
+            self._session.update(total_steps=self._session.step + 1)  # none of those planned beyond will come
 
     @guarded("finish the run")
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import psutil
@@ -11,6 +12,10 @@ from .gpu import Gpus
 from .guard import Guard
 
 UNITS = {"cpu/percent": "percent", "process/memory_bytes": "bytes"}
+
+
+SHORTEST_SECONDS = 0.1
+"""Over which the share of busy processor time can be told; psutil documents it."""
 
 
 class SystemSampler:
@@ -40,6 +45,7 @@ class SystemSampler:
         self._interval = interval
         self._guard = guard or Guard()
         self._process = psutil.Process()
+        self._counted_from = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="trackside-system", daemon=True)
 
@@ -51,6 +57,7 @@ class SystemSampler:
     def start(self) -> None:
         """Begin to sample: the first sample comes after one interval, or with `stop`."""
         psutil.cpu_percent()  # the next call counts from here
+        self._counted_from = time.monotonic()
         if self._gpus is not None:
             with self._guard("read the GPUs"):
                 self._gpus.read()  # energy counts from here
@@ -64,10 +71,13 @@ class SystemSampler:
 
     def sample(self) -> dict[str, float]:
         """Return one reading of everything."""
-        readings = {
-            "cpu/percent": float(psutil.cpu_percent()),
-            "process/memory_bytes": float(self._process.memory_info().rss),
-        }
+        readings = {"process/memory_bytes": float(self._process.memory_info().rss)}
+        now = time.monotonic()
+        # Over a shorter time the kernel's counters have not moved, and the answer is 0 or 100: the last sample, taken
+        # when the run ends, may come right after the one before.
+        if now - self._counted_from >= SHORTEST_SECONDS:
+            readings["cpu/percent"] = float(psutil.cpu_percent())
+            self._counted_from = now
         if self._gpus is not None:
             readings.update(self._gpus.read())
         return readings

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import trackside
 from trackside.db.errors import UsageError
-from trackside.runs.step_times import histogram, histogram_edges, statistics, throughput, warm_up_steps
+from trackside.runs.step_times import histogram, histogram_edges, statistics, step_times_view, throughput, warm_up_steps
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,14 @@ def test_bins_are_logarithmic_where_the_range_is_wide():
 def test_no_bins_are_refused():
     with pytest.raises(UsageError, match="at least 1"):
         histogram_edges([], 0)
+
+
+def test_the_first_step_is_what_the_tracker_kept_apart(sqlite_url):
+    with trackside.start_run(store=sqlite_url) as run:
+        run.log({"step/first_seconds": 5.0}, step=0)
+        for step in range(1, 20):
+            run.log({"step/seconds": 0.01}, step=step)
+    with trackside.open_store(sqlite_url) as store:
+        (row,) = step_times_view(store, [run.id]).rows
+    assert row.first_seconds == 5.0
+    assert row.median == 0.01
