@@ -17,6 +17,7 @@ from .badges import icon
 from .downloads import add_downloads
 from .pages import compare, runs
 from .query import CompareQuery
+from .scripts import page_scripts
 from .security import check_binding, protect
 from .source import StoreSource
 from .tensorboard import TensorBoardLinks
@@ -24,6 +25,7 @@ from .tensorboard import TensorBoardLinks
 YEAR_SECONDS = 31_536_000
 STATIC = ("/assets/", "/_dash-component-suites/")
 VOLATILE = "volatile"
+RETRY_MILLISECONDS = 3000
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -76,6 +78,7 @@ def create_app(
         on_error=_say_error,
         enable_mcp=False,
     )
+    app.interpolate_index = page_scripts(app.interpolate_index, lambda: request.path)
     app.layout = _shell(links)
     _route(app, source, links)
     runs.register(app, source)
@@ -94,6 +97,8 @@ def _shell(links: TensorBoardLinks) -> Component:
         [
             dcc.Location(id="url", refresh="callback-nav"),
             dcc.Store(id="page-key"),
+            dcc.Store(id="recovered", data=0),  # counts how often the store came back
+            dcc.Interval(id="banner-tick", interval=RETRY_MILLISECONDS, disabled=True),
             html.A("Skip to content", href="#page", className="skip-link"),
             html.Header(
                 [
@@ -140,6 +145,7 @@ def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         key = [path, list(CompareQuery.parse(search).runs) if path == "/compare" else None]
         if key == shown:
             raise PreventUpdate
+        set_props("banner", {"children": ""})  # what was said about the page before
         try:
             if path in ("/", "/runs"):
                 return runs.layout(source, search or ""), key
@@ -162,6 +168,18 @@ def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         source().runs(state="running")  # raises while the store is away, and the page stays as it is
         return None, _toggled(search or "")
 
+    @app.callback(
+        Output("banner", "children"),
+        Output("banner-tick", "disabled"),
+        Output("recovered", "data"),
+        Input("banner-tick", "n_intervals"),
+        State("recovered", "data"),
+        prevent_initial_call=True,
+    )
+    def store_is_back(_: int, times: int) -> tuple[str, bool, int]:
+        source().runs(state="running")  # raises while the store is away, which keeps the banner and the clock
+        return "", True, times + 1
+
 
 def _toggled(search: str) -> str:
     """The same query written differently, so that the router looks at it again."""
@@ -171,7 +189,7 @@ def _toggled(search: str) -> str:
 def _broken(sentence: str) -> Component:
     return html.Div(
         [
-            dcc.Interval(id="retry-tick", interval=3000),
+            dcc.Interval(id="retry-tick", interval=RETRY_MILLISECONDS),
             html.H1("The store cannot be read"),
             html.P(sentence, role="alert"),
             html.P("This page tries again every few seconds.", className="soft"),
@@ -193,6 +211,10 @@ def _notice(title: str, sentence: str) -> Component:
 
 def _say_error(error: Exception) -> None:
     """A callback failed: one sentence above the page where it is ours to say, the log where it is a defect."""
+    if isinstance(error, StoreError):
+        set_props("banner", {"children": str(error)})
+        set_props("banner-tick", {"disabled": False})
+        return
     if isinstance(error, TracksideError):
         set_props("banner", {"children": str(error)})
         return

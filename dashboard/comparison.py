@@ -10,7 +10,7 @@ from ..db.records import RunInfo
 from ..db.store import Store
 from ..runs.views import metric_names, run_labels
 from .query import CompareQuery
-from .theme import run_colors
+from .theme import Stroke, run_colors, run_strokes
 
 SYSTEM_PREFIXES = ("cpu/", "process/", "gpu", "memory/", "disk/", "network/")
 FIRST_PANELS = ("train/loss", "val/loss")
@@ -26,12 +26,14 @@ class Comparison:
         runs: in the order of the URL.
         labels: short distinct names, by run id.
         colors: by run id.
+        strokes: by run id, how its curves are drawn.
         unknown: one sentence for each reference that named no run.
     """
 
     runs: tuple[RunInfo, ...]
     labels: dict[str, str]
     colors: dict[str, str]
+    strokes: dict[str, Stroke]
     unknown: tuple[str, ...]
 
     @property
@@ -58,7 +60,13 @@ def load(store: Store, references: Sequence[str]) -> Comparison:
         else:
             runs[run.id] = run
     shown = tuple(runs.values())
-    return Comparison(runs=shown, labels=run_labels(shown), colors=run_colors(list(runs)), unknown=tuple(unknown))
+    return Comparison(
+        runs=shown,
+        labels=run_labels(shown),
+        colors=run_colors(list(runs)),
+        strokes=run_strokes(list(runs)),
+        unknown=tuple(unknown),
+    )
 
 
 def is_system(metric: str) -> bool:
@@ -85,6 +93,14 @@ def point_counts(store: Store, comparison: Comparison) -> dict[str, int]:
     for info in store.series_infos(comparison.ids):
         counts[info.name] = counts.get(info.name, 0) + info.count
     return counts
+
+
+def metric_units(store: Store, comparison: Comparison) -> dict[str, str | None]:
+    """Unit of each metric; None where it has none or the runs do not agree on it."""
+    units: dict[str, set[str | None]] = {}
+    for info in store.series_infos(comparison.ids):
+        units.setdefault(info.name, set()).add(info.unit)
+    return {name: next(iter(found)) if len(found) == 1 else None for name, found in units.items()}
 
 
 def states_key(comparison: Comparison) -> str:

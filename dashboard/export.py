@@ -106,9 +106,7 @@ def render(
     _check_choice("format", format, FORMATS)
     _check_choice("width", width, WIDTHS)
     if not LOWEST_DPI <= dpi <= HIGHEST_DPI:
-        raise UsageError(
-            f"{dpi:g} dots per inch cannot be drawn: give {LOWEST_DPI} to {HIGHEST_DPI}, such as 300."
-        )
+        raise UsageError(f"{dpi:g} dots per inch cannot be drawn: give {LOWEST_DPI} to {HIGHEST_DPI}, such as 300.")
     if format == "csv":
         return figure_csv(view, runs)
     if importlib.util.find_spec("matplotlib") is None:
@@ -157,11 +155,7 @@ def figure_view(
             f"A difference is one run minus another, and {len(runs)} {'was' if len(runs) == 1 else 'were'} given: "
             "name exactly two."
         )
-    found = (
-        []
-        if kind is None
-        else [[name for name in logged if re.fullmatch(panel, name)] for panel in kind.panels]
-    )
+    found = [] if kind is None else [[name for name in logged if re.fullmatch(panel, name)] for panel in kind.panels]
     panels = [metrics for metrics in found if metrics]
     if not panels and figure in logged:
         kind, panels = None, [[figure]]
@@ -178,8 +172,7 @@ def figure_view(
         reason = difference.reason if not len(difference.x) else "the range holds no point: choose another"
     else:
         views = tuple(
-            _panel(store, runs, metrics, axis=axis, x_range=x_range, smoothing=smoothing)
-            for metrics in panels
+            _panel(store, runs, metrics, axis=axis, x_range=x_range, smoothing=smoothing) for metrics in panels
         )
         view = views[0] if len(views) == 1 else views
         where = "" if x_range is None else f" in the range {x_range[0]:g} to {x_range[1]:g}"
@@ -199,16 +192,11 @@ def _panel(
     smoothing: float,
 ) -> CurvesView:
     """Curves of one metric, or of the same quantity of several GPUs or optimizers under labels that say which."""
-    views = [
-        curves_view(store, runs, metric, axis=axis, x_range=x_range, smoothing=smoothing)
-        for metric in metrics
-    ]
+    views = [curves_view(store, runs, metric, axis=axis, x_range=x_range, smoothing=smoothing) for metric in metrics]
     if len(views) == 1:
         return views[0]
     curves = tuple(
-        replace(curve, label=f"{curve.label}, {_which(curve.metric)}")
-        for view in views
-        for curve in view.curves
+        replace(curve, label=f"{curve.label}, {_which(curve.metric)}") for view in views for curve in view.curves
     )
     ranges = [view.x_range for view in views if view.x_range is not None]
     unit = views[0].unit if len({view.unit for view in views}) == 1 else None
@@ -230,9 +218,7 @@ def _which(metric: str) -> str:
 def _not_logged(figure: str, kind: FigureKind | None, logged: Sequence[str]) -> UsageError:
     if kind is not None:
         cure = (
-            f"choose a metric they logged, such as {', '.join(logged[:5])}"
-            if logged
-            else "choose runs that logged it"
+            f"choose a metric they logged, such as {', '.join(logged[:5])}" if logged else "choose runs that logged it"
         )
         return SeriesNotFoundError(f"None of the runs has what {figure!r} shows ({kind.about}): {cure}.")
     close = get_close_matches(figure, [*FIGURES, *logged], n=3) or logged[:3]

@@ -101,9 +101,7 @@ def figure_csv(view: View, runs: Sequence[RunInfo] | None = None) -> bytes:
         rows = _curve_rows(difference.curve, view.axis, difference.tolerance)
         return _csv(DIFFERENCE_COLUMNS, rows)
     views = (view,) if isinstance(view, CurvesView) else view
-    return _csv(
-        COLUMNS, (row for panel in views for curve in panel.curves for row in _curve_rows(curve, panel.axis))
-    )
+    return _csv(COLUMNS, (row for panel in views for curve in panel.curves for row in _curve_rows(curve, panel.axis)))
 
 
 Row = list[str | float]
@@ -117,15 +115,12 @@ def _curve_rows(curve: Curve, axis: str, tolerance: Float64Array | None = None) 
     behind = [[] for _ in curve.x] if tolerance is None else [[value] for value in tolerance.tolist()]
     points: list[tuple[float, Row]] = [
         (values[0], [*head, *values, smooth, "point", *rest])
-        for *values, smooth, rest in zip(
-            *(column.tolist() for column in columns), smoothed, behind, strict=True
-        )
+        for *values, smooth, rest in zip(*(column.tolist() for column in columns), smoothed, behind, strict=True)
     ]
     marks = ((curve.nan_x, "nan"), (curve.positive_infinity_x, "+inf"), (curve.negative_infinity_x, "-inf"))
     for positions, kind in marks:
         points += [
-            (x, [*head, x, "", "", "", "", kind, *([] if tolerance is None else [""])])
-            for x in positions.tolist()
+            (x, [*head, x, "", "", "", "", kind, *([] if tolerance is None else [""])]) for x in positions.tolist()
         ]
     points.sort(key=lambda point: point[0])
     return (row for _, row in points)
@@ -148,9 +143,7 @@ def _step_time_rows(view: StepTimesView) -> Iterator[Row]:
             "compute_median": row.compute_median,
             "samples_per_second": row.samples_per_second,
         }
-        yield from (
-            [*head, kind, "", "", value] for kind, value in statistics.items() if not math.isnan(value)
-        )
+        yield from ([*head, kind, "", "", value] for kind, value in statistics.items() if not math.isnan(value))
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Row]) -> bytes:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..db.records import Float64Array
+from .axes import SI_UNITS, curve_x_axis, curve_y_axis
 from .formats import plotly_text
-from .theme import MARKER_LIMIT, base_layout, split_dash, translucent
+from .theme import MARKER_LIMIT, Stroke, base_layout, translucent
 
 if TYPE_CHECKING:
     from ..runs.views import Curve, CurvesView, DifferenceView, StepTimesView
@@ -23,7 +24,8 @@ Figure = dict[str, Any]
 
 EMPTY = np.empty(0)
 MOST_CHARACTERS = 48
-SI_UNITS = {"bytes": "B", "seconds": "s", "watts": "W", "joules": "J"}
+MOST_HOVERED = 12  # curves in one hover box
+MOST_FILLED = 5  # step-time distributions on top of each other
 
 
 def typed_array(values: Float64Array, exact: bool = False) -> dict[str, str]:
@@ -44,7 +46,9 @@ def trace_name(label: str) -> str:
     return plotly_text(label if len(label) <= MOST_CHARACTERS else label[: MOST_CHARACTERS - 1] + "…")
 
 
-def curves_figure(view: CurvesView, colors: Mapping[str, str], *, log_y: bool = False) -> Figure:
+def curves_figure(
+    view: CurvesView, strokes: Mapping[str, Stroke], *, log_y: bool = False, last_step: int | None = None
+) -> Figure:
     """One metric of several runs: line, ghost of the raw values, band of extremes, marks where a value was not finite.
 
     Every curve gives the same four traces in the same order, so that a live update can replace single ones; those
@@ -52,33 +56,37 @@ def curves_figure(view: CurvesView, colors: Mapping[str, str], *, log_y: bool = 
 
     Args:
         view: what `trackside.runs.views.curves_view` returned.
-        colors: colour of each run id.
+        strokes: how each run is drawn, by run id.
         log_y: logarithmic y axis; values of zero and below have no place on it and are left out.
+        last_step: how far the runs went: panels of a few points and of many then span the same steps.
     """
     layout = base_layout(f"{view.metric}|{view.axis}|{log_y}")
-    layout["xaxis"] |= _x_axis(view)
-    layout["yaxis"] |= _y_axis(view.unit, log_y)
+    if len(view.curves) > MOST_HOVERED:
+        layout["hovermode"] = "closest"  # one box with all of them would be larger than the panel
+    layout["xaxis"] |= curve_x_axis(view, last_step)
+    layout["yaxis"] |= curve_y_axis(view, log_y)
     # Marks sit on the panel's edge whatever the values are, hence an axis of their own from 0 to 1.
     layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False}
-    data = [trace for curve in view.curves for trace in _curve_traces(curve, view, colors[curve.run_id], log_y)]
+    data = [trace for curve in view.curves for trace in _curve_traces(curve, view, strokes[curve.run_id], log_y)]
     return {"data": data, "layout": layout}
 
 
-def _curve_traces(curve: Curve, view: CurvesView, color: str, log_y: bool) -> list[dict[str, Any]]:
+def _curve_traces(curve: Curve, view: CurvesView, stroke: Stroke, log_y: bool) -> list[dict[str, Any]]:
     scale = 1e3 if view.axis == "wall" else 1.0  # Plotly's date axes count milliseconds
-    x = curve.x * scale
+    x, color = curve.x * scale, stroke.color
     name = trace_name(curve.label)
     shared = {"type": "scatter", "name": name, "legendgroup": curve.run_id, "x": typed_array(x, exact=True)}
-    line = {"color": color, "width": 1.8, "dash": split_dash(curve.metric), "simplify": False}
+    seen = color if stroke.opacity == 1 else translucent(color, stroke.opacity)
     drawn = curve.last if curve.smoothed is None else curve.smoothed
     main = shared | {
         "mode": "lines+markers" if len(x) <= MARKER_LIMIT else "lines",
-        "marker": {"size": 5, "color": color},
-        "line": line,
+        "marker": {"size": 4 + stroke.width, "color": seen},
+        "line": {"color": seen, "width": stroke.width, "dash": stroke.dash, "simplify": False},
         "y": typed_array(_for_axis(drawn, log_y)),
         "hovertemplate": _hover(curve, view.unit),
-        "customdata": _table(curve.last, curve.minimum, curve.maximum),
     }
+    if not curve.exact or curve.smoothed is not None:
+        main["customdata"] = _table(curve.last, curve.minimum, curve.maximum)
     ghost = shared | {
         "mode": "lines",
         "line": {"color": translucent(color, 0.28), "width": 1, "simplify": False},
@@ -163,13 +171,6 @@ def _table(*columns: Float64Array) -> dict[str, str]:
     }
 
 
-def _x_axis(view: CurvesView) -> dict[str, Any]:
-    """Title, kind and, where the page is zoomed, range. A new range is a new revision: it replaces the old zoom."""
-    return {"title": {"text": plotly_text(view.x_label), "font": {"size": 12}, "standoff": 10}} | (
-        {"type": "date", "hoverformat": "%H:%M:%S.%L"} if view.axis == "wall" else {"hoverformat": ",.6~g"}
-    )
-
-
 def zoomed(figure: Figure, axis: str, x_range: tuple[float, float] | None) -> Figure:
     """The figure with its x axis set to the range the page is zoomed to, or set free where that is None."""
     scale = 1e3 if axis == "wall" else 1.0
@@ -179,12 +180,6 @@ def zoomed(figure: Figure, axis: str, x_range: tuple[float, float] | None) -> Fi
         **({} if x_range is None else {"range": [x_range[0] * scale, x_range[1] * scale]}),
     }
     return figure
-
-
-def _y_axis(unit: str | None, log_y: bool) -> dict[str, Any]:
-    ticks = {"tickformat": "~s", "ticksuffix": SI_UNITS[unit]} if unit in SI_UNITS else {}
-    suffix = {"ticksuffix": " %"} if unit == "percent" else {}
-    return ticks | suffix | ({"type": "log", "dtick": 1} if log_y else {})
 
 
 def difference_figure(view: DifferenceView, color: str, *, x_label: str, y_label: str) -> Figure:
@@ -251,6 +246,8 @@ def step_times_figure(view: StepTimesView, colors: Mapping[str, str]) -> Figure:
     Shares, not counts: a run of 100 steps and one of 10,000 then stand at the same height.
     """
     layout = base_layout("step-times")
+    if len(view.rows) > MOST_HOVERED:
+        layout["hovermode"] = "closest"
     layout["xaxis"] |= {
         "title": {"text": "step time (s)", "font": {"size": 12}, "standoff": 10},
         "tickformat": "~s",
@@ -267,8 +264,10 @@ def step_times_figure(view: StepTimesView, colors: Mapping[str, str]) -> Figure:
     data: list[dict[str, Any]] = []
     shapes: list[dict[str, Any]] = []
     for row in view.rows:
+        if not row.count:
+            continue  # nothing left once the first step is taken off
         color = colors[row.run_id]
-        share = row.counts / max(1, row.count)
+        share = row.counts / row.count
         data.append(
             {
                 "type": "scatter",
@@ -277,7 +276,7 @@ def step_times_figure(view: StepTimesView, colors: Mapping[str, str]) -> Figure:
                 "x": typed_array(view.edges, exact=True),
                 "y": typed_array(np.append(share, share[-1:])),
                 "line": {"shape": "hv", "color": color, "width": 1.5},
-                "fill": "tozeroy",
+                "fill": "tozeroy" if len(view.rows) <= MOST_FILLED else "none",
                 "fillcolor": translucent(color, 0.14),
                 "hovertemplate": "%{y:.1%} of its steps",
             }

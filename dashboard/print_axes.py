@@ -69,9 +69,7 @@ def _scaled(label: str, unit: str, scales: Sequence[tuple[float, float, str]], l
     return Scale(label, 1.0)
 
 
-def draw_x_axis(
-    ax: Axes, scale: Scale, x_range: tuple[float, float] | None, size: Size, note: str = ""
-) -> None:
+def draw_x_axis(ax: Axes, scale: Scale, x_range: tuple[float, float] | None, size: Size, note: str = "") -> None:
     """Ticks, limits and label.
 
     Args:
@@ -116,9 +114,7 @@ def _fit_ticks(axis: XAxis, size: Size, *, integer: bool) -> None:
             return
 
 
-def draw_y_axis(
-    ax: Axes, scale: Scale, size: Size, room: float, *, log_y: bool = False, percent: bool = False
-) -> None:
+def draw_y_axis(ax: Axes, scale: Scale, size: Size, room: float, *, log_y: bool = False, percent: bool = False) -> None:
     """Ticks, grid and label; call it once the curves are there.
 
     Args:

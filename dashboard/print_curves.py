@@ -120,9 +120,7 @@ def draw_curve(
 
     if not curve.exact:
         low, high = placed(curve.minimum), placed(curve.maximum)
-        ax.fill_between(
-            x, low, high, where=np.isfinite(low), color=style.color, alpha=0.18, linewidth=0, zorder=1
-        )
+        ax.fill_between(x, low, high, where=np.isfinite(low), color=style.color, alpha=0.18, linewidth=0, zorder=1)
     if curve.smoothed is not None:
         ax.plot(x, placed(curve.last), color=style.color, alpha=0.35, linewidth=0.5 * size.line, zorder=1.5)
     values = placed(curve.last if curve.smoothed is None else curve.smoothed)

@@ -89,8 +89,7 @@ def _draw(view: View, size: Size, title: str | None, runs: Sequence[RunInfo] | N
         top = legends[0][0]
         top.text(0.5, 0.5, "nothing to show", transform=top.transAxes, ha="center", va="center", color=MUTED)
     rows = sum(
-        _add_legend(ax, entries, size, title if place == 0 else None)
-        for place, (ax, entries) in enumerate(legends)
+        _add_legend(ax, entries, size, title if place == 0 else None) for place, (ax, entries) in enumerate(legends)
     )
     figure.set_size_inches(size.width, size.height or height + rows * size.text_line + (gap if rows else 0.0))
     return figure
@@ -99,9 +98,7 @@ def _draw(view: View, size: Size, title: str | None, runs: Sequence[RunInfo] | N
 # ---- Difference ------------------------------------------------------------------------------------------------------
 
 
-def _draw_difference(
-    ax: Axes, view: DifferenceView, size: Size, runs: Sequence[RunInfo] | None
-) -> list[LegendEntry]:
+def _draw_difference(ax: Axes, view: DifferenceView, size: Size, runs: Sequence[RunInfo] | None) -> list[LegendEntry]:
     """A − B, the band within which the two count as equal, and the step from which they are apart."""
     difference = drawn_difference(view, runs)
     curve = difference.curve
@@ -134,14 +131,10 @@ def _draw_difference(
     ]
     if difference.parted_at is not None:
         line: dict[str, Any] = {"color": INK, "linestyle": (0, (3, 1.5)), "linewidth": 0.8 * size.line}
-        on_axis = (
-            view.axis == "step" and x_range is not None and x_range[0] <= difference.parted_at <= x_range[1]
-        )
+        on_axis = view.axis == "step" and x_range is not None and x_range[0] <= difference.parted_at <= x_range[1]
         if on_axis:
             ax.axvline(difference.parted_at * x_scale.factor, zorder=1.2, **line)
-        entries.append(
-            (Line2D([], [], **line if on_axis else {"linestyle": "none"}), _parted(difference.parted_at))
-        )
+        entries.append((Line2D([], [], **line if on_axis else {"linestyle": "none"}), _parted(difference.parted_at)))
     return entries + explanations([curve], style.color, size)
 
 
@@ -169,8 +162,7 @@ def _add_legend(ax: Axes, entries: Sequence[LegendEntry], size: Size, title: str
         count
         for count in range(min(size.columns, len(entries)), -1, -1)
         # Matplotlib fills column by column, as array_split does.
-        if count <= 1
-        or sum(column.max() for column in np.array_split(widths, count)) + (count - 1) * between <= inside
+        if count <= 1 or sum(column.max() for column in np.array_split(widths, count)) + (count - 1) * between <= inside
     )
     legend = ax.legend(
         [handle for handle, _ in entries],

@@ -43,9 +43,7 @@ def draw_step_times(
     return [(upper, _legend_of_runs(view, styles, size)), (lower, _legend_of_rows(view, size))]
 
 
-def _draw_distribution(
-    ax: Axes, view: StepTimesView, styles: Sequence[LineStyle], scale: Scale, size: Size
-) -> None:
+def _draw_distribution(ax: Axes, view: StepTimesView, styles: Sequence[LineStyle], scale: Scale, size: Size) -> None:
     """Share of each run's steps a bin: a run of 100 steps and one of 10,000 stand at the same height."""
     edges = view.edges * scale.factor
     # The view spaces its bins logarithmically where times range widely.
@@ -101,9 +99,7 @@ def _draw_rows(ax: Axes, view: StepTimesView, styles: Sequence[LineStyle], scale
             ax.barh(place, data, height=0.34, facecolor="white", hatch=HATCH, **edge)
             ax.plot([total, row.p99 * scale.factor], [place, place], color=INK, linewidth=0.6 * size.line)
             for seconds, mark in ((row.p95, "|"), (row.p99, "d")):
-                ax.plot(
-                    [seconds * scale.factor], [place], clip_on=False, zorder=3, **_percentile_mark(mark, size)
-                )
+                ax.plot([seconds * scale.factor], [place], clip_on=False, zorder=3, **_percentile_mark(mark, size))
         numbers = _numbers(row, scale)
         room = size.width - 0.25 * size.width - text_width(numbers, size)
         line: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": size.font}
@@ -128,9 +124,7 @@ def _parts(row: StepTimes) -> tuple[float, float]:
 def _numbers(row: StepTimes, scale: Scale) -> str:
     if not row.count:
         return "no steps after warm-up"
-    median, p95, p99 = (
-        f"{seconds * scale.factor:#.3g}".rstrip(".") for seconds in (row.median, row.p95, row.p99)
-    )
+    median, p95, p99 = (f"{seconds * scale.factor:#.3g}".rstrip(".") for seconds in (row.median, row.p95, row.p99))
     return f"median {median} · p95 {p95} · p99 {p99}"
 
 

@@ -174,9 +174,7 @@ def printable(text: str) -> str:
 
 def text_width(text: str, size: Size) -> float:
     """Width of a printed text, inches."""
-    width, _, _ = text_to_path.get_text_width_height_descent(
-        text, FontProperties(size=size.font), ismath=False
-    )
+    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size.font), ismath=False)
     return float(width) / 72
 
 
@@ -191,11 +189,7 @@ def elided(text: str, width: float, size: Size) -> str:
 
 
 def _middle_out(text: str, keep: int) -> str:
-    return (
-        text
-        if keep >= len(text)
-        else f"{text[: (keep + 1) // 2].rstrip()}…{text[len(text) - keep // 2 :].lstrip()}"
-    )
+    return text if keep >= len(text) else f"{text[: (keep + 1) // 2].rstrip()}…{text[len(text) - keep // 2 :].lstrip()}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from waitress.server import create_server
 
 from ..db.errors import UsageError
 from .app import create_app
+from .recovery import Recovery
 from .security import check_binding
 from .source import StoreSource
 from .tensorboard import TensorBoardChild
@@ -25,7 +26,7 @@ def serve(
     tensorboard: bool = False,
     tensorboard_url: str | None = None,
 ) -> None:
-    """Serve the dashboard until interrupted.
+    """Serve the dashboard until interrupted, and bring in what dead processes left while it runs.
 
     Args:
         store_url: where runs live; None for `TRACKSIDE_STORE` or the default.
@@ -43,15 +44,16 @@ def serve(
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a short queue at page load is no news
     with ExitStack() as stack:
         if tensorboard and tensorboard_url is None:
-            source = StoreSource(store_url)
-            stack.callback(source.close)
-            child = TensorBoardChild(source)
+            runs = StoreSource(store_url)
+            stack.callback(runs.close)
+            child = TensorBoardChild(runs)
             stack.callback(child.stop)
             child.start()
             tensorboard_url = child.url
             print(f"TensorBoard at {child.url}", flush=True)
         app = create_app(store_url, host=host, token=token, tensorboard_url=tensorboard_url)
-        stack.callback(app.server.extensions["trackside_source"].close)
+        source = app.server.extensions["trackside_source"]
+        stack.callback(source.close)
         try:
             server = create_server(
                 app.server, host=host, port=port, threads=THREADS, ident=None, clear_untrusted_proxy_headers=True
@@ -60,6 +62,9 @@ def serve(
             raise UsageError(
                 f"The dashboard cannot listen on {host}:{port} ({error}): choose another with --port or --host."
             ) from error
+        recovery = Recovery(source)
+        stack.callback(recovery.stop)
+        recovery.start()
         shown = f"[{host}]" if ":" in host else host
         query = "/?token=…" if token else "/"
         print(f"Dashboard at http://{shown}:{port}{query} (Ctrl-C ends it)", flush=True)

@@ -7,6 +7,7 @@ custom properties, so that switching the scheme redraws nothing and needs no ser
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 RUN_COLORS: Final = (
@@ -21,7 +22,10 @@ RUN_COLORS: Final = (
 )
 """Okabe and Ito's order and hues, moved to a lightness that reads on white and on near-black alike."""
 
-SPLIT_DASHES: Final = {"train": "solid", "val": "dash", "test": "dot"}
+MOST_CASED: Final = 3  # of more runs, the first would be drawn too wide
+THINNEST: Final = 1.6
+CROWD_WIDTH: Final = 1.2
+CASING: Final = {2: 3.0, 3: 2.3}  # pixels by which a line is wider than the next, by the number of runs
 FRAMEWORK_NAMES: Final = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 FONT: Final = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', system-ui, sans-serif"
 MARKER_LIMIT: Final = 60  # fewer points than this are drawn as points too: a line of three epochs is hard to see
@@ -32,9 +36,45 @@ def run_colors(run_ids: Sequence[str]) -> dict[str, str]:
     return {run_id: RUN_COLORS[place % len(RUN_COLORS)] for place, run_id in enumerate(run_ids)}
 
 
-def split_dash(metric: str) -> str:
-    """Dash of a metric's line: solid for training, dashed for validation, dotted for test."""
-    return SPLIT_DASHES.get(metric.partition("/")[0], "solid")
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """How a run's curves are drawn, and how its swatch shows it.
+
+    Attributes:
+        color: `#rrggbb`.
+        width: of the line, in pixels.
+        opacity: of the line; markers and fills have their own.
+        dash: Plotly's name of the line's pattern.
+    """
+
+    color: str
+    width: float = THINNEST
+    opacity: float = 1.0
+    dash: str = "solid"
+
+
+def run_strokes(run_ids: Sequence[str]) -> dict[str, Stroke]:
+    """Stroke of each run by its place in the comparison.
+
+    Two runs that agree give one and the same line, and the last one drawn would hide the others: the best outcome
+    of a comparison would look like a missing run. So few runs are drawn wide and light first, thin and full last,
+    and where they agree all of their colours are seen. Of many runs each is thin, and once the palette has come
+    round a pattern tells the two of a colour apart.
+    """
+    colors, last = run_colors(run_ids), len(run_ids) - 1
+    if last >= 2 * len(RUN_COLORS):
+        return {run_id: Stroke(color, CROWD_WIDTH, 0.85) for run_id, color in colors.items()}
+    if last >= MOST_CASED:
+        return {
+            run_id: Stroke(colors[run_id], THINNEST, dash="dot" if place >= len(RUN_COLORS) else "solid")
+            for place, run_id in enumerate(run_ids)
+        }
+    # Of two, the first may be light; of three, light colours would mix where they lie on each other.
+    opacity, casing = 0.75 if last == 1 else 0.95, CASING.get(last + 1, 0.0)
+    return {
+        run_id: Stroke(colors[run_id], THINNEST + casing * (last - place), 1.0 if place == last else opacity)
+        for place, run_id in enumerate(run_ids)
+    }
 
 
 def translucent(color: str, opacity: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,8 +42,9 @@ def resolve_url(url: str | None = None) -> URL:
     try:
         parsed = make_url(text)
     except (ArgumentError, ValueError) as error:
+        shown = re.sub(r"(?<=:)[^:/@]*(?=@)", "***", str(text))  # what could not be parsed may hold a password
         raise StoreURLError(
-            f"{text!r} is no store URL: use sqlite:///path/to/file.db or postgresql://user:password@host/database."
+            f"{shown!r} is no store URL: use sqlite:///path/to/file.db or postgresql://user:password@host/database."
         ) from error
     backend = parsed.drivername.split("+")[0]
     if backend in ("postgres", "postgresql"):
@@ -50,7 +52,15 @@ def resolve_url(url: str | None = None) -> URL:
     if backend == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise StoreURLError("A store in memory cannot be shared with the dashboard: use sqlite:///path/to/file.db.")
-        return parsed.set(drivername="sqlite", database=str(Path(parsed.database).expanduser().absolute()))
+        if parsed.query:
+            raise StoreURLError(f"A SQLite store takes no options: leave out what follows the '?' in {text!r}.")
+        try:
+            database = str(Path(parsed.database).expanduser().absolute())
+        except RuntimeError as error:
+            raise StoreURLError(f"{text!r} names a user without a home folder: write the path out.") from error
+        if "\0" in database:
+            raise StoreURLError("A path cannot hold the character NUL: correct the store URL.")
+        return parsed.set(drivername="sqlite", database=database)
     raise StoreURLError(
         f"trackside keeps runs in SQLite or PostgreSQL, not in {backend!r}: "
         "use sqlite:///path/to/file.db or postgresql://user:password@host/database."
@@ -164,6 +174,11 @@ def _sentence(url: URL, error: Any) -> StoreError:
         return StoreError(
             f"{where} refuses this user ({_first_line(cause)}): correct the user or password in the URL, "
             "or set PGPASSWORD."
+        )
+    if url.get_backend_name() == "sqlite" and "i/o error" in low:
+        # Also what SQLite says where its shared memory finds no room on a full disk.
+        return StoreUnreachableError(
+            f"{where} cannot be read or written ({cause}): check that its disk has room and is sound."
         )
     if isinstance(error, (OperationalError, InterfaceError)):
         return StoreUnreachableError(f"{where} does not answer ({_first_line(cause)}): start it, or correct the URL.")

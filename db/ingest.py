@@ -71,6 +71,7 @@ class Commit:
     process_id: int
     position_before: int
     position_after: int
+    other_bytes: int = 0  # taken from other journals of this run and rank when the summaries were loaded
     closed: bool = False
     run_changes: dict[str, Any] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)  # sentence -> how many more
@@ -86,9 +87,12 @@ def apply(connection: Connection, commit: Commit, now: datetime) -> None:
     """Execute a commit inside the caller's write transaction.
 
     Raises:
-        JournalMovedError: if the journal is not at `position_before`; nothing may then be kept.
+        JournalMovedError: if the journal is not at `position_before`, or another process writes the same run and rank
+            (it was resumed twice), so that the summaries are out of date; nothing may then be kept.
     """
     _ensure_run(connection, commit)
+    if other_bytes(connection, commit.run_id, commit.rank, commit.journal_id) != commit.other_bytes:
+        raise JournalMovedError(commit.position_before)
     _advance_journal(connection, commit)
     _write_series(connection, commit)
     place = {"run_id": commit.run_id, "rank": commit.rank}
@@ -139,6 +143,13 @@ def _advance_journal(connection: Connection, commit: Commit) -> None:
             .where(Journal.id == commit.journal_id)
             .values(position=commit.position_after, closed=commit.closed)
         )
+
+
+def other_bytes(connection: Connection, run_id: str, rank: int, journal_id: str) -> int:
+    """How much was taken from other journals of this run and rank: it grows when another process writes to them."""
+    taken = select(func.coalesce(func.sum(Journal.position), 0))
+    taken = taken.where(Journal.run_id == run_id, Journal.rank == rank, Journal.id != journal_id)
+    return int(connection.execute(taken).scalar_one())
 
 
 def _write_series(connection: Connection, commit: Commit) -> None:

@@ -126,12 +126,13 @@ class Store:
                 select(JournalRow.position).where(JournalRow.id == journal_id)
             ).scalar_one_or_none()
 
-    def writer_state(self, run_id: str, rank: int) -> tuple[Sequence[dict[str, Any]], int]:
-        """What a writer of this run continues from: series summaries, and how many axis points there are."""
+    def writer_state(self, run_id: str, rank: int, journal_id: str) -> tuple[Sequence[dict[str, Any]], int, int]:
+        """What a writer of this run continues from: series summaries, count of axis points, `ingest.other_bytes`."""
         with self.read() as connection:
             axes = select(func.coalesce(func.sum(AxisSegment.count), 0))
             axes = axes.where(AxisSegment.run_id == run_id, AxisSegment.rank == rank)
-            return ingest.load_series(connection, run_id, rank), int(connection.execute(axes).scalar_one())
+            others = ingest.other_bytes(connection, run_id, rank, journal_id)
+            return ingest.load_series(connection, run_id, rank), int(connection.execute(axes).scalar_one()), others
 
     # Runs
 

@@ -24,6 +24,7 @@ _HEAD_TYPE = np.dtype(
 )
 assert _HEAD_TYPE.itemsize == POINTS_HEAD.size
 
+NAMELESS = "points were lost, because the names of their metrics found no room on the disk"
 REPEATED = "a step of {name!r} was logged again or out of order; every point is kept, and charts show the latest"
 
 
@@ -46,6 +47,7 @@ class Ingester:
         self._series: dict[str, SeriesTail] = {}
         self._axes = StretchTail()
         self._last_axis: tuple[int, float, float] | None = None
+        self._other_bytes = 0
 
     def close(self) -> None:
         """Release the file."""
@@ -100,7 +102,8 @@ class Ingester:
             return False
         self.header = orjson.loads(records[0][1])
         stored = self.store.journal_position(self.header["journal"]) or 0
-        summaries, axis_count = self.store.writer_state(self.header["run_id"], self.header["rank"])
+        place = (self.header["run_id"], self.header["rank"], self.header["journal"])
+        summaries, axis_count, self._other_bytes = self.store.writer_state(*place)
         self._series = {summary["name"]: SeriesTail(summary) for summary in summaries}
         self._axes, self._last_axis = StretchTail(axis_count), None
         self._layouts, self._described = {}, {}
@@ -131,6 +134,7 @@ class Ingester:
             process_id=header["process_id"],
             position_before=before,
             position_after=after,
+            other_bytes=self._other_bytes,
             closed=self.closed,
             heartbeat_seconds=heartbeat_seconds,
         )
@@ -148,7 +152,10 @@ class Ingester:
         assert commit is not None
         assert reach is not None
         if kind == Kind.POINTS:
-            reach.points.append(body)
+            if int.from_bytes(body[:4], "little") in self._layouts:
+                reach.points.append(body)
+            else:  # the disk was full for so long that what the record refers to was lost
+                commit.warnings[NAMELESS] = commit.warnings.get(NAMELESS, 0) + 1
         elif kind == Kind.RUN:
             self._change(orjson.loads(body).get("resumed", {}), commit)
         elif kind == Kind.CHANGE:

@@ -113,8 +113,10 @@ class JournalWriter:
         return True
 
     def close(self) -> None:
-        """Release the file and its lock."""
+        """Release the file and its lock. What still waits for room on the disk counts as lost from here on."""
         fd, self.fd = self.fd, -1
+        self.lost_records += len(self._waiting)
+        self._waiting.clear()
         if fd >= 0:
             os.close(fd)
 

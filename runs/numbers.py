@@ -8,19 +8,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from . import clean
 
 _LARGEST_STEP = 2**63 - 1
+_NO_NUMBERS = frozenset("mM")  # NumPy's moments and durations, which float() takes for nanoseconds
 
 
 def step_number(step: Any) -> int | None:
-    """`step` as an int64; None if it is no whole number."""
+    """`step` as an int64; None if it is no whole number, or beyond that range."""
     try:
         number = operator.index(step)
-    except TypeError:
+    except (TypeError, RuntimeError):
         try:
             value = float(step)
-        except (TypeError, ValueError):
+        except (ArithmeticError, RuntimeError, TypeError, ValueError):
             return None
         if not value.is_integer():
             return None
@@ -32,7 +35,7 @@ def or_nan(value: Any) -> float:
     """`value` as float64; NaN for None and for what is no number."""
     try:
         return math.nan if value is None else float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (ArithmeticError, RuntimeError, TypeError, ValueError):
         return math.nan
 
 
@@ -47,18 +50,18 @@ def sort_out(metrics: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, An
     later: dict[str, Any] = {}
     refused: list[str] = []
     for key, value in metrics.items():
-        name = key if isinstance(key, str) and key else clean.name(key) or "unnamed"
-        size = _size(value)
-        if size is not None and size != 1:
-            refused.append(f"{name!r} was not logged: it has {size} values; log one number, for example its mean()")
-        elif _on_accelerator(value):
-            later[name] = value.detach().clone().reshape(())
-        else:
-            try:
+        name = key if isinstance(key, str) and key.strip() else clean.name(key) or "unnamed"
+        try:
+            size = _size(value)
+            if size is not None and size != 1:
+                refused.append(f"{name!r} was not logged: it has {size} values; log one number, for example its mean()")
+            elif _on_accelerator(value):
+                later[name] = value.detach().clone().reshape(())
+            else:
                 plain[name] = _float(value)
-            except (TypeError, ValueError, OverflowError, RuntimeError):
-                shown = clean.text(repr(value), 40)
-                refused.append(f"{name!r} was not logged: {type(value).__name__} {shown} is no number; log a float")
+        except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError):
+            # Without the value: a sentence is counted, and one that changes with every step is another sentence.
+            refused.append(f"{name!r} was not logged: its {type(value).__name__} is no number; log a float")
     return plain, later, refused
 
 
@@ -93,9 +96,13 @@ def _on_accelerator(value: Any) -> bool:
 
 
 def _float(value: Any) -> float:
-    if isinstance(value, str):
-        # float("1e3") would succeed, and somebody's label "nan" would become a point.
+    if getattr(getattr(value, "dtype", None), "kind", "") in _NO_NUMBERS:
         raise TypeError
+    if isinstance(value, np.ma.MaskedArray) and value.mask.all():
+        return math.nan
     if hasattr(value, "item"):
         value = value.item()
+    if isinstance(value, (str, bytes, bytearray)):
+        # float("1e3") would succeed, and somebody's label "nan" would become a point.
+        raise TypeError
     return float(value)

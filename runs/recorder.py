@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from ..db.errors import StoreError, UsageError
 from . import clean, numbers
 from .journal import POINTS_HEAD, SUFFIX, JournalWriter, Kind
 
@@ -25,6 +26,9 @@ fill the disk with what the store already holds. At 200 bytes a step: 300,000 st
 
 _PLAIN = frozenset((float, int))
 _NAN = math.nan
+
+MOST_WARNINGS = 50
+"""Most sentences kept of one process: they are printed, and read and written with the run's row."""
 
 Pack = Callable[..., bytes]
 
@@ -69,32 +73,34 @@ class Recorder:
     def log(self, metrics: Mapping[str, Any], step: int | None, epoch: float | None, samples: float | None) -> None:
         """Record numbers at a step; see `Run.log`."""
         try:
-            values = metrics.values()
-            pack, layout = self._layouts[tuple(metrics)]
-            if _PLAIN.issuperset(map(type, values)):
-                body = pack(
-                    layout,
-                    step,
-                    time.time_ns(),
-                    time.perf_counter() + self._process_offset,
-                    _NAN if epoch is None else epoch,
-                    _NAN if samples is None else samples,
-                    *values,
-                )
-                self.append(Kind.POINTS, body)
-                self.last_step = step  # type: ignore[assignment]  # None does not pack
-                return
-        except (KeyError, TypeError, AttributeError, OverflowError, struct.error):
-            pass  # a first time, no step, or something that is no plain number: the careful way
-        try:
+            try:
+                values = metrics.values()
+                pack, layout = self._layouts[tuple(metrics)]
+                if _PLAIN.issuperset(map(type, values)):
+                    body = pack(
+                        layout,
+                        step,
+                        time.time_ns(),
+                        time.perf_counter() + self._process_offset,
+                        _NAN if epoch is None else epoch,
+                        _NAN if samples is None else samples,
+                        *values,
+                    )
+                    self.append(Kind.POINTS, body)
+                    self.last_step = step  # type: ignore[assignment]  # None does not pack
+                    return
+            except (KeyError, TypeError, AttributeError, OverflowError, struct.error):
+                pass  # a first time, no step, or something that is no plain number: the careful way
             self._log_carefully(metrics, step, epoch, samples)
         except Exception as error:  # noqa: BLE001 - training must not stop because of a number we could not take
             self.warn(f"a call of log could not be recorded ({type(error).__name__}: {error})")
 
-    def append_json(self, kind: Kind, body: Mapping[str, Any]) -> None:
-        """Record a JSON object."""
+    def append_json(self, kind: Kind, body: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Record a JSON object, or what a function makes of things that may not let themselves be looked at."""
         try:
-            self.append(kind, orjson.dumps(body))
+            self.append(kind, orjson.dumps(body() if callable(body) else body))
+        except UsageError as error:
+            self.warn(f"a description of the run was left out: {error}")
         except Exception as error:  # noqa: BLE001 - describing a run must not stop the training
             self.warn(f"a description of the run could not be recorded ({type(error).__name__}: {error})")
 
@@ -108,6 +114,8 @@ class Recorder:
     def warn(self, sentence: str) -> None:
         """Count a sentence; print it the first time."""
         sentence = clean.text(sentence, 500)
+        if len(self._warned) >= MOST_WARNINGS and sentence not in self._warned:
+            sentence = "there were more kinds of warnings than are kept"
         self.append(Kind.WARNING, sentence.encode())
         if sentence not in self._warned:
             self._warned.add(sentence)
@@ -117,7 +125,11 @@ class Recorder:
         """Read the tensors that lay on an accelerator when they were logged. Runs off the training thread."""
         waiting, self._deferred = self._deferred, []
         if waiting:
-            values = numbers.read_all([metrics for metrics, _ in waiting])
+            try:
+                values = numbers.read_all([metrics for metrics, _ in waiting])
+            except Exception as error:  # noqa: BLE001 - a device that fails must not take the training's end with it
+                self.warn(f"{len(waiting)} records on a device could not be read ({type(error).__name__}: {error})")
+                return
             for (metrics, stamp), read in zip(waiting, values, strict=True):
                 self._append_points(dict(zip(metrics, read, strict=True)), stamp)
 
@@ -139,7 +151,7 @@ class Recorder:
                 self.journal, self.append = new, new.append
             old.append(Kind.SUCCEEDED, b"")
             return old
-        except OSError:
+        except (OSError, StoreError):
             return None  # the file was taken away, or there is no room for another: go on with this one
 
     def stop(self, reason: str) -> None:
@@ -160,7 +172,8 @@ class Recorder:
             return
         number = self.last_step + 1 if step is None else numbers.step_number(step)
         if number is None:
-            self.warn(f"step {clean.text(repr(step), 60)} is no whole number; the step after the last was used")
+            # Without its value, which would make another sentence of every step.
+            self.warn(f"a step ({type(step).__name__}) was no 64-bit whole number; the step after the last was used")
             number = self.last_step + 1
         process_seconds = time.perf_counter() + self._process_offset
         stamp = (number, time.time_ns(), process_seconds, numbers.or_nan(epoch), numbers.or_nan(samples))
@@ -200,7 +213,7 @@ class Recorder:
 
 
 def _layout_body(number: int, names: tuple[str, ...]) -> bytes:
-    return number.to_bytes(4, "little") + orjson.dumps([clean.name(name) for name in names])
+    return number.to_bytes(4, "little") + orjson.dumps([clean.name(name) or "unnamed" for name in names])
 
 
 def _ignore(kind: Kind, body: bytes) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..db.errors import StoreError
+from ..db.errors import StoreError, StoreUnreachableError
 from ..db.store import Store
 from .ingester import Ingester
 from .journal import abandoned, journal_folder
@@ -32,16 +33,23 @@ def recover(store: Store, *, only_run: str | None = None) -> list[Recovered]:
         only_run: only the journals of this run.
 
     Raises:
-        StoreError: if the store does not take them; they stay, for the next time.
+        StoreError: if the store does not take one of them, once the others are in; it stays, for the next time.
     """
     recovered = []
+    refused: StoreError | None = None
     for path, fd in abandoned(journal_folder(store.url)):
         try:
             found = _bring_in(store, path, only_run)
             if found is not None:
                 recovered.append(found)
+        except StoreUnreachableError:
+            raise
+        except StoreError as error:
+            refused = refused or error  # one that can never be taken must not keep the others waiting
         finally:
             os.close(fd)
+    if refused is not None:
+        raise refused
     return recovered
 
 
@@ -58,11 +66,13 @@ def _bring_in(store: Store, path: Path, only_run: str | None) -> Recovered | Non
         if header is None:
             if path.stat().st_size:
                 raise StoreError(f"{path} is damaged from its first byte: move it away; nothing in it can be read.")
-            path.unlink(missing_ok=True)  # the process died before its first record
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # the process died before its first record
             return None
         if not ingester.closed and header["rank"] == 0:
             store.mark(header["run_id"], "lost", ingester.last_time or datetime.now(UTC))
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # not ours to remove: the store knows that it has everything in it
+            path.unlink(missing_ok=True)
         return Recovered(header["run_id"], path, ingester.closed)
     finally:
         ingester.close()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import socket
 import sys
 import traceback as traceback_module
 import uuid
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +34,9 @@ PROPERTIES = (
     "workload", "group_name", "framework", "framework_version", "backend", "mode", "precision", "device",
     "device_count", "world_size", "total_steps", "log_directory", "notes",
 )  # fmt: skip
+
+_LARGEST_COUNT = 2**31 - 1
+_LARGEST_STEPS = 2**63 - 1
 
 FINISH_SECONDS = 10.0
 """How long `finish` waits for the store. What has not arrived by then stays in the journal."""
@@ -77,18 +82,18 @@ def start_run(
         raise UsageError("resume=True needs the id (or the name) of the run to continue: start_run(id=…, resume=True).")
     target = Store(store)
     try:
-        continued = _prepare(target, id if resume else None)
+        continued, answered = _prepare(target, id if resume else None)
     except BaseException:
         target.close()
         raise
-    run_id = continued.id if continued else (clean.name(id) if id else uuid.uuid4().hex[:12])
+    run_id = continued.id if continued else (_run_id(id) if id else uuid.uuid4().hex[:12])
     created = {
-        "name": clean.name(name) if name else f"{_script_name()}-{run_id[:4]}",
-        "project": clean.name(project) or "default",
+        "name": clean.name(name or "") or f"{_script_name()}-{run_id[:4]}",
+        "project": clean.name(project or "") or "default",
         "group_name": clean.name(group) if group else None,
         "workload": clean.name(workload) if workload else None,
-        "notes": clean.text(notes),
-        "tags": sorted({clean.name(tag) for tag in ([tags] if isinstance(tags, str) else tags)}),
+        "notes": clean.text(notes or ""),
+        "tags": _tags(tags),
     }
     return Run(
         target,
@@ -96,25 +101,26 @@ def start_run(
         created,
         config=_object("config", config),
         continued=continued,
-        rank=rank,
-        properties=dict(properties or {}),
+        rank=_whole("rank", rank, 0, _LARGEST_COUNT),
+        properties=properties or {},
+        complained=not answered,
     )
 
 
-def _prepare(store: Store, resumed: str | None) -> RunInfo | None:
-    """Open the store if it answers; the run to continue, if one was named."""
+def _prepare(store: Store, resumed: str | None) -> tuple[RunInfo | None, bool]:
+    """The run to continue, if one was named, and whether the store answered."""
     try:
         store.prepare()
         if resumed is None:
-            return None
+            return None, True
         from .recovery import recover
 
         run = store.run(resumed)
         recover(store, only_run=run.id)  # what an earlier process left comes before what this one logs
-        return store.run(run.id)
+        return store.run(run.id), True
     except StoreUnreachableError as error:
         logger.warning("trackside: %s Training goes on; points wait in a journal until the store answers.", error)
-        return None
+        return None, False
 
 
 class Run:
@@ -136,7 +142,8 @@ class Run:
         config: dict[str, Any],
         continued: RunInfo | None,
         rank: int,
-        properties: dict[str, Any],
+        properties: Mapping[str, Any],
+        complained: bool = False,
     ) -> None:
         self.id = run_id
         self.name: str = continued.name if continued else created["name"]
@@ -169,7 +176,7 @@ class Run:
         )
         if continued:
             self.event("resume", f"continued after step {self.last_step}", step=self._step_or_none())
-        self._writer = BackgroundWriter(store, self._recorder)
+        self._writer = BackgroundWriter(store, self._recorder, complained=complained)
         self._writer.start()
         _alive.add(self)
         atexit.register(self._at_exit)
@@ -235,27 +242,28 @@ class Run:
                 `framework_version`, `backend`, `mode`, `precision`, `device`, `device_count`, `world_size`,
                 `workload`, `total_steps`, `log_directory`, `notes`.
         """
-        try:
-            self._recorder.append_json(Kind.CHANGE, _properties(columns))
-        except (UsageError, TypeError, ValueError) as error:
-            self.warn(f"a description of the run was left out: {error}")
+        self._recorder.append_json(Kind.CHANGE, lambda: _properties(columns))
 
     def fingerprint(self, name: str, value: Mapping[str, Any]) -> None:
         """Record something that the parity check compares."""
-        self._recorder.append_json(Kind.FINGERPRINT, {"name": name, "value": clean.json_value(value)})
+        self._recorder.append_json(
+            Kind.FINGERPRINT, lambda: {"name": clean.name(name)[:64], "value": clean.json_value(value)}
+        )
 
     def event(
         self, kind: str, message: str, *, step: int | None = None, detail: Mapping[str, Any] | None = None
     ) -> None:
         """Record that something happened."""
-        body = {
-            "kind": kind[:32],
-            "time": datetime.now(UTC).isoformat(),
-            "step": None if step is None else numbers.step_number(step),
-            "message": clean.text(message),
-            "detail": clean.json_value(detail or {}),
-        }
-        self._recorder.append_json(Kind.EVENT, body)
+        self._recorder.append_json(
+            Kind.EVENT,
+            lambda: {
+                "kind": clean.name(kind)[:32],
+                "time": datetime.now(UTC).isoformat(),
+                "step": None if step is None else numbers.step_number(step),
+                "message": clean.text(message),
+                "detail": clean.json_value(detail or {}),
+            },
+        )
 
     def warn(self, sentence: str) -> None:
         """Count a sentence about what could not be had; print it the first time."""
@@ -283,7 +291,8 @@ class Run:
         self._recorder.stop("log was called after the run had ended; nothing was recorded")
         journal = self._recorder.journal
         if self._writer.stop(FINISH_SECONDS):
-            journal.path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that lost its permissions: a recovery finds nothing new in it
+                journal.path.unlink(missing_ok=True)
         else:
             logger.warning(
                 "trackside: the store did not take the end of run %s; it waits in %s: "
@@ -292,7 +301,7 @@ class Run:
                 journal.path,
             )
         journal.close()
-        if journal.lost_records:
+        if journal.lost_records:  # close counted those that still waited for room
             logger.warning(
                 "trackside: %d records of run %s found no room on disk or in memory.", journal.lost_records, self.id
             )
@@ -335,13 +344,21 @@ def _outcome(error: BaseException | None) -> tuple[State, BaseException | None]:
 
 
 def _properties(columns: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(columns, Mapping):
+        raise UsageError(f"properties are a mapping such as {{'framework': 'torch'}}, not {type(columns).__name__}.")
     kept: dict[str, Any] = {}
     for given, value in columns.items():
         name = "group_name" if given == "group" else given
         if name in MERGED_COLUMNS:
             kept[name] = _object(name, value)
-        elif name in ("device_count", "world_size", "total_steps"):
-            kept[name] = None if value is None else int(value)
+        elif value is None and name in ("device_count", "world_size", "notes"):
+            continue  # never unknown in the store: what it is stays
+        elif name in ("device_count", "world_size"):
+            kept[name] = _whole(name, value, 1, _LARGEST_COUNT)
+        elif name == "total_steps":
+            kept[name] = None if value is None else _whole(name, value, 0, _LARGEST_STEPS)
+        elif name == "notes":
+            kept[name] = clean.text(value)
         elif name in PROPERTIES:
             kept[name] = None if value is None else clean.text(value, 1000)
         else:
@@ -354,6 +371,30 @@ def _object(what: str, value: Any) -> dict[str, Any]:
         return clean.json_object(value or {})
     except TypeError as error:
         raise UsageError(f"{what}: {error}.") from error
+
+
+def _whole(what: str, value: Any, least: int, most: int) -> int:
+    number = numbers.step_number(value)
+    if number is None or not least <= number <= most:
+        raise UsageError(f"{what} is a whole number from {least} to {most}, not {clean.text(value, 60)!r}.")
+    return number
+
+
+def _run_id(given: Any) -> str:
+    # It becomes part of a file's name, and is typed on a command line. 40: the journal's id, which adds the rank and
+    # nine more, must fit into 64 characters.
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}", str(given)):
+        raise UsageError(
+            f"A run cannot have the id {clean.text(given, 60)!r}: use up to 40 letters, digits, '_', '-' and '.', "
+            "beginning with a letter, a digit or '_'."
+        )
+    return str(given)
+
+
+def _tags(tags: Any) -> list[str]:
+    if not isinstance(tags, Iterable):
+        raise UsageError(f"tags are words such as ['paper', 'final'], not {type(tags).__name__}.")
+    return sorted({clean.name(tag) for tag in ([tags] if isinstance(tags, str) else tags)} - {""})
 
 
 def _script_name() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 
 from ..db.errors import StoreError
 from ..db.ingest import JournalMovedError
@@ -35,13 +36,13 @@ class BackgroundWriter:
     A store that does not answer costs one warning; the journal grows meanwhile, and everything arrives later.
     """
 
-    def __init__(self, store: Store, recorder: Recorder) -> None:
+    def __init__(self, store: Store, recorder: Recorder, *, complained: bool = False) -> None:
         self._store = store
         self._recorder = recorder
         self._wake = threading.Event()
         self._stopping = False
         self._delivered = False
-        self._complained = False
+        self._complained = complained  # somebody has said already that the store does not answer
         # A daemon: a training process that ends must never wait for a store that does not answer.
         self._thread = threading.Thread(target=self._work, name="trackside-writer", daemon=True)
 
@@ -94,6 +95,7 @@ class BackgroundWriter:
             except JournalMovedError:
                 continue  # a recovery took part of it; go on from there
             except StoreError as error:
+                prepared = False  # the file may have been taken away: make it anew, the journal has everything
                 self._complain(error)
                 pause = min(max(2 * pause, INTERVAL_SECONDS), _LONGEST_PAUSE)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not end the delivery of a training's data
@@ -121,5 +123,6 @@ class BackgroundWriter:
 def _remove(journal: JournalWriter, ingester: Ingester) -> None:
     """Take away a journal that the store has completely."""
     ingester.close()
-    journal.path.unlink(missing_ok=True)
+    with suppress(OSError):
+        journal.path.unlink(missing_ok=True)
     journal.close()

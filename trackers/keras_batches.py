@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 HOST = "/CPU:0"
+ALL = 2**31 - 1  # more samples than any batch has
 
 Receiver = Callable[[list[NDArray[Any]]], None]
 
@@ -29,8 +30,9 @@ class BatchKeeper:
     def __init__(self, receive: Receiver, *, limit: int, at_once: int) -> None:
         self._receive = receive
         self._limit = limit
-        self._slots = min(at_once, limit)
-        self._variables: list[list[tf.Variable]] = []
+        self._at_once = max(min(at_once, limit), 1)
+        self._slots: list[list[tf.Variable]] = []
+        self._wanted: tf.Variable | None = None
         self._handed_out = 0
 
     @property
@@ -56,10 +58,17 @@ class BatchKeeper:
             self._keep_in_graph(tensors, index)
 
     def _keep_in_graph(self, tensors: list[tf.Tensor], index: tf.Tensor) -> None:
-        if not self._variables:
+        if not self._slots:
             with tf.init_scope(), tf.device(HOST):
-                self._variables = [[_any_shape(t.dtype) for t in tensors] for _ in range(self._slots)]
-        if [v.dtype for v in self._variables[0]] != [t.dtype for t in tensors]:
+                self._slots = [[_any_shape(t.dtype) for t in tensors] for _ in range(self._at_once)]
+                self._wanted = tf.Variable(ALL, dtype=tf.int32, trainable=False, name="trackside_wanted")
+        if [v.dtype for v in self._slots[0]] != [t.dtype for t in tensors] or self._wanted is None:
+            return
+        if self._at_once == 1:
+            # All of the batch or nothing of it: taking a slice costs less than a branch does, and runs every step.
+            wanted = self._wanted.read_value()
+            for variable, tensor in zip(self._slots[0], tensors, strict=True):
+                variable.assign(tensor[:wanted] if tensor.shape.rank else tensor)
             return
 
         def assign(slot: list[tf.Variable]) -> Callable[[], tf.Tensor]:
@@ -71,8 +80,8 @@ class BatchKeeper:
             return branch
 
         with tf.device(HOST):
-            slot = tf.cast(index % self._slots, tf.int32)
-            branches = [assign(variables) for variables in self._variables]
+            slot = tf.cast(index % self._at_once, tf.int32)
+            branches = [assign(variables) for variables in self._slots]
             tf.cond(index < self._limit, lambda: tf.switch_case(slot, branches), lambda: tf.constant(False))
 
     def hand_out(self, steps: int) -> None:
@@ -81,13 +90,14 @@ class BatchKeeper:
         Args:
             steps: how many steps were made in all.
         """
-        if not self._variables or self._handed_out >= self._limit:
+        if not self._slots or self._handed_out >= self._limit:
             return
         for index in range(self._handed_out, min(steps, self._limit)):
-            self._receive([variable.numpy() for variable in self._variables[index % self._slots]])
+            self._receive([variable.numpy() for variable in self._slots[index % self._at_once]])
         self._handed_out = min(steps, self._limit)
-        if self._handed_out >= self._limit:
-            for variable in (v for slot in self._variables for v in slot):
+        if self._handed_out >= self._limit and self._wanted is not None:
+            self._wanted.assign(0)
+            for variable in (v for slot in self._slots for v in slot):
                 variable.assign(tf.zeros([0], variable.dtype))  # let go of the batch
 
 

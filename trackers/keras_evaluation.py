@@ -49,7 +49,14 @@ class EvaluationProbe:
         with replaced(model, test_function=None, **attributes):
             model.make_test_function(force=True)
             function: Callable[[Any], Any] = model.test_function
-        return function
+        if self._between:
+            return function
+
+        def test_function(iterator: Any) -> Any:
+            with replaced(model, **attributes):  # Keras before 3.8 looks the step up only when it traces it
+                return function(iterator)
+
+        return test_function
 
     def _recording(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def recorded(data: Any) -> Any:

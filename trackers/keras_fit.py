@@ -279,6 +279,7 @@ class KerasFit:
         reason = keras_settings.early_stop(self._model, self._callbacks, self._epoch, self._params.get("epochs"))
         if reason is not None:
             self.session.notice(reason, kind="early_stop")
+        self.session.update(total_steps=self.session.step + 1)  # none of those planned beyond will come
 
     def close(self) -> None:
         """Take everything out of the model, and finish what is under way."""

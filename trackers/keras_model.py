@@ -47,11 +47,15 @@ def describe_model(model: Any) -> dict[str, Any]:
         parameters, as in PyTorch.
     """
     layers = [
-        {"name": layer.path if hasattr(layer, "path") else layer.name, "class": type(layer).__name__,
-         "parameters": count_parameters(layer)}
+        {
+            # Keras numbers the models of a process: the second of a class would have other layers than the first.
+            "name": str(getattr(layer, "path", layer.name)).removeprefix(f"{model.path}/"),
+            "class": type(layer).__name__,
+            "parameters": count_parameters(layer),
+        }
         for layer in model._flatten_layers(include_self=False)
         if not isinstance(layer, keras.layers.InputLayer) and not list(layer._flatten_layers(include_self=False))
-    ]  # fmt: skip
+    ]
     return {
         "class": type(model).__name__,
         "parameters": count_parameters(model),
@@ -145,7 +149,11 @@ def _epsilon_kind(optimizer: Any) -> str | None:
 def _current_rate(optimizer: Any) -> float | None:
     if optimizer.learning_rate is None:
         return None
-    rate = np.asarray(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    rate = optimizer.learning_rate
+    schedule = getattr(optimizer, "_learning_rate", None)
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        rate = schedule(0)  # where it begins, whichever update has been made by now
+    rate = np.asarray(keras.ops.convert_to_numpy(rate))
     # Kept in float32, 0.01 is 0.009999999776; the shortest number that means the same is what was asked for.
     return float(str(rate[()]))
 

@@ -78,7 +78,8 @@ class StepProbe:
             self._keeper = BatchKeeper(on_batch, limit=keep_batches, at_once=self.steps)
         self._table: tf.Variable | None = None
         self._index: tf.Variable | None = None
-        self._rows: list[Any] = []  # returned by the last execution, where it was of one step
+        self._carrier: tuple[str, Any] | None = None  # the log that a row rides on, and what it is a number of
+        self._rows: list[list[float]] = []  # that have been taken off it
         self._next = 0
         self._entered = 0.0
         self._unread = False
@@ -96,16 +97,22 @@ class StepProbe:
             attributes = {"train_step": self._recording(self.values.wrap(model.train_step))}
         else:
             attributes = {}
+        # Keras before 3.8 looks the step up only when it traces it.
+        late = {} if self._between else attributes
         with replaced(model, train_function=None, **attributes):
             model.make_train_function(force=True)
             function = model.train_function
 
         def train_function(iterator: Any) -> Any:
             self._entered = time.time()
+            if late:
+                with replaced(model, **late):
+                    logs = function(iterator)
+            else:
+                logs = function(iterator)
             self._unread = True
-            logs = function(iterator)
-            if isinstance(logs, dict) and VALUES in logs:
-                self._rows.append(logs.pop(VALUES))
+            if self._carrier is not None and isinstance(logs, dict):
+                self._unload(logs, *self._carrier)
             return logs
 
         return train_function
@@ -118,13 +125,8 @@ class StepProbe:
 
     def read(self) -> list[StepRow]:
         """Return the rows of the steps since the last call, oldest first; call it after every execution."""
+        table = self._new_rows() if self._unread else []
         self._unread = False
-        table = [row.numpy().tolist() for row in self._rows]
-        self._rows.clear()
-        if self._table is not None:
-            rows = self._table.numpy()
-            rows = rows[rows[:, 0] >= self._next]
-            table = rows[np.argsort(rows[:, 0]), 1:].tolist()
         if not table:
             return []
         self._next += len(table)
@@ -139,6 +141,15 @@ class StepProbe:
             found.append(StepRow(dict(zip(columns, (rate, *values), strict=True)), waited))
             ready = done
         return found
+
+    def _new_rows(self) -> list[list[float]]:
+        rows, self._rows = self._rows, []
+        if rows or self._table is None:
+            return rows
+        table = self._table.numpy()
+        table = table[table[:, 0] >= self._next]
+        ordered: list[list[float]] = table[np.argsort(table[:, 0]), 1:].tolist()
+        return ordered
 
     def _recording(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return the step with a row written after it; what it returns is what Keras gets to see."""
@@ -156,13 +167,31 @@ class StepProbe:
             values = logs.pop(VALUES)
             with self._guard("record the step"):
                 if len(row) == 3 and self.steps == 1:
-                    return {**logs, VALUES: tf.concat([row, row[1:2], values], axis=0)}
-                if len(row) == 3:
+                    self._load(logs, tf.concat([row, row[1:2], values], axis=0))
+                elif len(row) == 3:
                     # To wait for an output's operation is to wait for the whole call, weight updates included.
                     self._write(tf.concat([row, [self._stamp(logs)], values], axis=0))
             return logs
 
         return recorded
+
+    def _load(self, logs: dict[str, Any], row: tf.Tensor) -> None:
+        """Put a row in front of the first number that Keras takes out of the step anyway.
+
+        An output more, or a variable to read, costs several times as much as all that is computed here.
+        """
+        for name, value in logs.items():
+            if isinstance(value, tf.Tensor) and value.shape.rank == 0 and value.dtype.is_floating:
+                logs[name] = tf.concat([row, [tf.cast(value, tf.float64)]], axis=0)
+                self._carrier = name, value.dtype.as_numpy_dtype
+                return
+
+    def _unload(self, logs: dict[str, Any], name: str, kind: Any) -> None:
+        """Take the row off again and leave the number as it was: no float type loses anything in a float64."""
+        with self._guard("read the step's row"):
+            loaded = logs[name].numpy()
+            logs[name] = kind(loaded[-1])
+            self._rows.append(loaded[:-1].tolist())
 
     def _began(self) -> tf.Tensor:
         """Return when the execution began, 0 where that must be taken from outside: scalar float64.
@@ -203,7 +232,7 @@ class StepProbe:
     def _write(self, row: tf.Tensor) -> None:
         """Append a row to the table: (4 + columns,) float64; see `read` for its order."""
         if tf.executing_eagerly():
-            self._rows.append(row)
+            self._rows.append(row.numpy().tolist())
             return
         index = self._count()
         if self._table is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import keras_model
 from .metric_names import metric_key
 from .session import TrackerSession, epochs_done
+from .step_clock import StepTime
 
 if TYPE_CHECKING:
     from .keras_probe import StepProbe, StepRow
@@ -26,21 +27,20 @@ class StepRecorder:
     Attributes:
         probe: the probe that is read.
         batch_keys: what was logged for updates.
-        batch_size: samples of the largest batch so far.
+        batch_size: samples of the largest batch so far; 0 where the batches do not tell.
     """
 
     def __init__(
         self, session: TrackerSession, model: Any, probe: StepProbe | None, *, first_step: int, batches: int | None
     ) -> None:
         self._session = session
-        self._model = model
         self.probe = probe
         self._step = first_step
         self._batches = batches
         self._accumulation = keras_model.accumulation(model.optimizer)
         # Keras keeps a half-made update from one epoch, and from one fit, to the next.
         self._pending = keras_model.batches_seen(model.optimizer) % self._accumulation
-        self._sums: dict[str, list[float]] = {}
+        self._made: list[dict[str, float]] = []  # by the batches of the update under way
         self._begin = 0
         self._in_step = False
         self._keys: dict[str, str] = {}
@@ -49,7 +49,7 @@ class StepRecorder:
         self._epoch_samples: float = 0.0
         self._epoch_batches = 0
         self._first = True
-        self.batch_size: int | None = None
+        self.batch_size = 0
 
     @property
     def loss_is_running_mean(self) -> bool:
@@ -58,11 +58,14 @@ class StepRecorder:
 
     @property
     def samples_per_epoch(self) -> int | None:
-        """Training samples since the epoch began; None where the batches do not tell."""
+        """Training samples of the epoch that ends; None where the batches do not tell, or it was cut short."""
+        if self._batches is not None and self._epoch_batches < self._batches:
+            return None
         return int(self._epoch_samples) if self._epoch_samples == self._epoch_samples and self._epoch_samples else None
 
     def begin_epoch(self) -> None:
         """An epoch begins."""
+        self._in_step = False  # data of unknown length ends in an execution that has no end
         self._epoch_samples = 0.0
         self._epoch_batches = 0
 
@@ -90,74 +93,75 @@ class StepRecorder:
         self._in_step = False
         rows = self.probe.read() if self.probe is not None else []
         steps = len(rows) or batch - self._begin + 1
-        samples = sum(row.values.get("samples", 0.0) for row in rows)
-        session.clock.end_batch(
-            int(samples) if samples == samples else 0, data_seconds=sum(row.data_seconds for row in rows)
-        )
+        samples = waited = 0.0
+        for row in rows:
+            samples += row.values.get("samples", 0.0)
+            waited += row.data_seconds
+        session.clock.end_batch(int(samples) if samples == samples else 0, data_seconds=waited)
         updates = (self._pending + steps) // self._accumulation
-        time = None
+        time: StepTime | None = None
         if updates:
             # The first execution is one period with its tracing and compiling, however many updates it made.
             time = session.clock.end_step(1 if self._first else updates)
         for index in range(steps):
-            row = rows[index] if rows else None
-            last = index == steps - 1
-            self._take(row, logs if last else {})
+            self._made.append(self._batch_metrics(rows[index] if rows else None, logs if index == steps - 1 else {}))
             self._epoch_batches += 1
             self._pending += 1
             if self._pending == self._accumulation:
                 self._pending = 0
-                done = epochs_done(epoch, self._begin + index, self._batches)
-                self._log(time, done)
+                self._log(time, epochs_done(epoch, self._begin + index, self._batches))
                 if self._first:
                     self._first, time = False, None
 
-    def _take(self, row: StepRow | None, logs: Mapping[str, float]) -> None:
-        """Add one batch to the update in the making."""
+    def _batch_metrics(self, row: StepRow | None, logs: Mapping[str, float]) -> dict[str, float]:
+        """Return what is known of one batch, by key, and count its samples."""
         values = row.values if row is not None else {}
-        samples = values.get("samples", 0.0)
+        samples = values.pop("samples", 0.0)
         self._epoch_samples += samples
         if samples == samples:
             self._session.samples += int(samples)
-            self.batch_size = max(self.batch_size or 0, int(samples)) or None
-        for name, value in values.items():
-            if name != "samples":
-                self._sums.setdefault(self._key(name), []).append(value)
+            if samples > self.batch_size:
+                self.batch_size = int(samples)
+        keys = self._keys
+        metrics = {keys.get(name) or self._key(name): value for name, value in values.items()}
         if "loss" not in values:
             for name, value in logs.items():
-                if (key := metric_key(name, "train")) not in self._sums:
+                if (key := metric_key(name, "train")) not in metrics:
                     self._running_means.add(key)
-                    self._sums[key] = [value]  # a mean since the epoch began: the last one counts
+                    metrics[key] = value
+        return metrics
 
     def _key(self, name: str) -> str:
-        key = self._keys.get(name)
-        if key is None:
-            if name in ("learning_rate", "gradient_norm"):
-                key = f"optimizer/{name}"
-            else:
-                key = self._metric_key(name.removeprefix("metric/"))
-            self._keys[name] = key
+        if name in ("learning_rate", "gradient_norm"):
+            key = f"optimizer/{name}"
+        else:
+            plain = name.removeprefix("metric/")
+            key = metric_key(plain, "train")
+            if key in self._keys.values():
+                key = f"train/{plain}"  # two that would share a key keep their own names
+        self._keys[name] = key
         return key
 
-    def _metric_key(self, name: str) -> str:
-        """Return the key of a metric; two that would share one keep their own names."""
-        key = metric_key(name, "train")
-        return key if key not in self._keys.values() else f"train/{name}"
-
-    def _log(self, time: Any, epoch: float) -> None:
+    def _log(self, time: StepTime | None, epoch: float) -> None:
         session, step = self._session, self._step
         self._step += 1
         session.reached(step, epoch)
-        sums, self._sums = self._sums, {}
+        made, self._made = self._made, []
         if not session.due(step):
             return
-        metrics = {
-            # What an optimizer did it did once an update, with the last batch of it.
-            key: values[-1] if len(values) == 1 or key.startswith("optimizer/") else sum(values) / len(values)
-            for key, values in sums.items()
-        }
+        metrics = made[0] if len(made) == 1 else self._mean(made)
         session.log_step(step, metrics, time, epoch=epoch)
         if not metrics.keys() <= self.batch_keys:
             for key in metrics.keys() & self._running_means - self.batch_keys:
                 session.run.describe(key, reduction="running_mean")
             self.batch_keys.update(metrics)
+
+    def _mean(self, made: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Return the metrics of an update that several batches made."""
+        means = {}
+        for key in dict.fromkeys(key for batch in made for key in batch):
+            values = [batch[key] for batch in made if key in batch]
+            # What the optimizer did it did with the last batch, and a mean since the epoch began is one already.
+            last = key.startswith("optimizer/") or key in self._running_means
+            means[key] = values[-1] if last else sum(values) / len(values)
+        return means

@@ -151,9 +151,9 @@ class StepValues:
     def _vector(self, found: _Found, data: Any) -> tf.Tensor:
         """Return the values in the order of `columns`: (columns,) float64."""
         self.losses_per_step = len(found.losses)
-        values = {"samples": batch_samples(data)}
+        # The mean over the replicas is what arrives; each sees its share of the batch.
+        values = {"samples": tf.cast(batch_samples(data), tf.float64) * self._replicas}
         if len(found.losses) == 1 and _belongs_here(found.losses[0]):
-            # Under tf.distribute a replica's loss is its share of the whole.
             values["loss"] = tf.reduce_mean(found.losses[0]) * self._replicas
         if found.gradient_norm is not None and _belongs_here(found.gradient_norm):
             values["gradient_norm"] = found.gradient_norm
@@ -169,27 +169,28 @@ def gradient_norm(optimizer: Any, grads: list[Any], variables: list[Any] | None)
     Loss scaling is undone. With gradient accumulation it is the norm of the mean gradient so far, which at the last
     batch of an update is the one the update uses.
     """
-    scale = 1.0
+    scale: Any = 1.0
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
         optimizer = optimizer.inner_optimizer
     elif optimizer.loss_scale_factor:
         scale = optimizer.loss_scale_factor
+    # Slices of an embedding may name a row twice; its gradient is their sum.
+    dense = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in grads]
+    dense = [tf.cast(g, tf.float32) if g is not None and g.dtype.size < 4 else g for g in dense]
     batches = optimizer.gradient_accumulation_steps or 1
-    accumulated: list[Any] = [None] * len(grads)
     if batches > 1 and optimizer.built:
         targets = variables if variables is not None else optimizer._trainable_variables
-        accumulated = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in targets]
-    total = tf.zeros([], tf.float64)
-    for gradient, before in zip(grads, accumulated, strict=True):
-        if gradient is None:
-            continue
-        # Slices of an embedding may name a row twice; its gradient is their sum.
-        mean = tf.cast(tf.convert_to_tensor(gradient), tf.float32) / tf.cast(scale, tf.float32)
-        if before is not None:
-            mean += tf.cast(tf.convert_to_tensor(before), tf.float32)
-        total += tf.cast(tf.reduce_sum(tf.square(mean / batches)), tf.float64)
-    return tf.sqrt(total)
+        before = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in targets]
+        dense = [
+            None if g is None else g / tf.cast(scale, g.dtype) + tf.cast(tf.convert_to_tensor(sum_), g.dtype)
+            for g, sum_ in zip(dense, before, strict=True)
+        ]
+        scale = batches
+    # Half the sum of squares, in one pass over each.
+    halves = [tf.cast(tf.nn.l2_loss(g), tf.float64) for g in dense if g is not None]
+    norm = tf.sqrt(2.0 * tf.add_n(halves)) if halves else tf.zeros([], tf.float64)
+    return norm / tf.cast(tf.convert_to_tensor(scale), tf.float64)
 
 
 def batch_samples(data: Any) -> Any:

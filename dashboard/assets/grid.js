@@ -42,7 +42,7 @@
     if (value === null || value === undefined) return "–";
     if (typeof value !== "number") return { Infinity: "∞", "-Infinity": "−∞" }[value] || value;
     if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6)) return value.toExponential(2);
-    return String(Number(value.toPrecision(4)));
+    return Number.isInteger(value) ? String(value) : value.toPrecision(4);
   };
   functions.rate = (value) => (value === null || value === undefined ? "–" : value >= 100 ? Math.round(value).toLocaleString("en") + " /s" : Number(value.toPrecision(3)) + " /s");
   functions.stepTime = (value) => {

@@ -25,7 +25,73 @@
   // What the address has just set, by control: its echo must not be written back over an address that moved on.
   const restored = {};
 
+  // ---- What a page can do without until it stands ----
+
+  const isCompare = (path) => path.replace(/\/$/, "") === "/compare";
+  const openedOnCompare = isCompare(location.pathname);
+  let settled = false;
+
+  // The page is drawn: fetch what the other page needs, so that it is there at once.
+  function settle() {
+    if (settled) return;
+    settled = true;
+    const load = () =>
+      document.querySelectorAll("script[data-later]").forEach((waiting) => {
+        const script = document.createElement("script");
+        script.async = false;
+        script.onload = () => waiting.remove();
+        script.src = waiting.dataset.later;
+        document.body.appendChild(script);
+      });
+    window.requestIdleCallback ? requestIdleCallback(load, { timeout: 3000 }) : setTimeout(load, 500);
+  }
+  addEventListener("load", () => setTimeout(settle, 5000)); // where nothing is drawn at all
+
+  // Until then, going to the other page is an ordinary visit.
+  const lacksScripts = (path) => isCompare(path) !== openedOnCompare && document.querySelector("script[data-later]") !== null;
+  document.addEventListener(
+    "click",
+    (event) => {
+      const link = event.target.closest && event.target.closest("a[href]");
+      if (link && link.origin === location.origin && !link.download && lacksScripts(link.pathname)) event.stopPropagation();
+    },
+    true
+  );
+  addEventListener("popstate", () => lacksScripts(location.pathname) && location.reload());
+
+  let watcher = null;
+
   clientside.compare = {
+    // Resolves when the first curves are on the screen: everything else waits for that.
+    begin() {
+      const patience = performance.now() + 4000;
+      return new Promise((resolve) => {
+        const look = () => {
+          const drawn = document.querySelector("#panels .js-plotly-plot .main-svg");
+          if (!drawn && document.querySelector("#panels .panel") && performance.now() < patience) return requestAnimationFrame(look);
+          // Two frames on: the first of them paints.
+          requestAnimationFrame(() => requestAnimationFrame(() => (settle(), resolve(performance.now()))));
+        };
+        requestAnimationFrame(look);
+      });
+    },
+
+    // Says which panels came near the window: those are drawn, the others cost nothing.
+    watch() {
+      if (watcher) watcher.disconnect();
+      const near = new Set();
+      watcher = new IntersectionObserver(
+        (entries) => {
+          const before = near.size;
+          entries.forEach(({ isIntersecting, target }) => isIntersecting && !target.firstChild && near.add(target.dataset.metric));
+          if (near.size > before) clientside.set_props("near", { data: [...near] });
+        },
+        { rootMargin: "400px" }
+      );
+      document.querySelectorAll(".place").forEach((place) => watcher.observe(place));
+      return clientside.no_update;
+    },
+
     // Controls and zooms → address. Controls report when they appear, too: what says nothing new changes nothing.
     toAddress(axis, smoothing, log, metrics, a, b, difference, reset, zooms, search, defaults) {
       if (!defaults) return clientside.no_update;
@@ -90,6 +156,7 @@
       const api = await window.dash_ag_grid.getApiAsync("runs-grid");
       api.setGridOption("quickFilterText", search || "");
       api.onFilterChanged();
+      settle();
       const parameters = new URLSearchParams(location.search);
       const put = (key, values) => (values.length ? parameters.set(key, values.join(",")) : parameters.delete(key));
       put("q", search ? [search] : []);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, Patch, State, ctx, dcc, html, no_update
 from dash.dependencies import ALL
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
@@ -20,6 +20,7 @@ from ..comparison import (
     default_metrics,
     is_system,
     load,
+    metric_units,
     point_counts,
     split_metrics,
     states_key,
@@ -42,26 +43,34 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
     training, system = split_metrics(store, comparison)
     defaults = default_metrics(training)
     shown = [name for name in query.metrics if name in training] if query.metrics is not None else defaults
-    counts = point_counts(store, comparison)
-    panels, drawn = compare_panels.first_panels(store, comparison, query, shown, counts)
+    units = metric_units(store, comparison)
+    panels, drawn = compare_panels.first_panels(store, comparison, query, shown, units)
     return html.Div(
         [
             dcc.Interval(id="compare-tick", interval=POLL_MILLISECONDS, disabled=not comparison.live),
             dcc.Store(id="compare-runs", data=list(query.runs)),
             dcc.Store(id="compare-defaults", data=_defaults(training, comparison)),
             dcc.Store(id="drawn", data=drawn),
+            dcc.Store(id="begun"),  # set by the browser once the first curves are on the screen
+            dcc.Store(id="near", data=[]),  # set by the browser: metrics whose panels came near the window
+            dcc.Store(id="metric-names", data=[*training, *system]),
             dcc.Store(id="states", data=states_key(comparison)),
-            dcc.Store(id="steps-timed", data=counts.get("step/seconds", 0)),
+            dcc.Store(id="steps-timed", data=point_counts(store, comparison).get("step/seconds", 0)),
             html.Div(compare_header.header(comparison, links), id="compare-header"),
             compare_header.toolbar(query, training, shown),
             html.Div(_parity(store, comparison), id="parity"),
-            html.Div(compare_header.summary_card(pending("the summary")), id="summary", className="section"),
+            html.Div(
+                compare_header.summary_card(pending("the summary", rows=len(comparison.runs))),
+                id="summary",
+                className="section",
+            ),
             html.H2("Curves", className="section-title"),
             html.Div(panels, id="panels", className="panels"),
-            compare_details.difference_card(comparison, query, training),
+            _no_panels(training),
+            html.Div(compare_details.difference_card(comparison, query, training), id="difference-card"),
             html.Div(compare_details.step_times_card(pending("step times")), id="step-times", className="section"),
-            compare_panels.system_section(system),
-            compare_details.configuration_card(comparison),
+            html.Div(compare_panels.system_section(system, units), id="system"),
+            html.Div(id="configuration"),
         ]
     )
 
@@ -71,6 +80,17 @@ def _parity(store: Store, comparison: Comparison) -> Component | None:
     if len(comparison.runs) < 2:
         return None
     return compare_parity.card(check_parity(store, comparison.runs), comparison)
+
+
+def _no_panels(training: Sequence[str]) -> Component:
+    """What the style sheet shows in the place of the panels while there is none."""
+    sentence = "Choose a metric above." if training else "None of these runs has logged a metric yet."
+    return html.P(sentence, className="soft no-panels")
+
+
+def _metrics(outputs: Sequence[dict[str, Any]]) -> list[str]:
+    """Metrics of the components that a callback's outputs matched."""
+    return [output["id"]["metric"] for output in outputs]
 
 
 def _defaults(training: Sequence[str], comparison: Comparison) -> dict[str, Any]:
@@ -87,58 +107,83 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
 
     @app.callback(
         Output({"type": "panel", "metric": ALL}, "figure"),
+        Output({"type": "note", "metric": ALL}, "children"),
         Output("drawn", "data"),
         Input("url", "search"),
         Input("compare-tick", "n_intervals"),
+        Input("begun", "data"),
+        Input("recovered", "data"),
         State("drawn", "data"),
         State("compare-runs", "data"),
     )
-    def redraw(search: str, _: int, drawn: dict[str, Any], shown: list[str]) -> tuple[list[Any], Any]:
+    def redraw(
+        search: str, _: int, __: int, ___: int, drawn: dict[str, Any], shown: list[str]
+    ) -> tuple[list[Any], list[Any], Any]:
         query = CompareQuery.parse(search)
         if list(query.runs) != shown:
             raise PreventUpdate  # the page is about to be replaced
-        metrics = [output["id"]["metric"] for output in ctx.outputs_list[0]]
-        return compare_panels.changed_panels(source(), query, metrics, drawn)
+        return compare_panels.changed_panels(source(), query, _metrics(ctx.outputs_list[0]), drawn)
 
     @app.callback(
-        Output("panels", "children"),
+        Output({"type": "place", "metric": ALL}, "children"),
         Output("drawn", "data", allow_duplicate=True),
-        Input("url", "search"),
+        Input("near", "data"),
+        Input("recovered", "data"),
+        State("url", "search"),
         State("compare-runs", "data"),
-        State("compare-defaults", "data"),
-        State("drawn", "data"),
         State({"type": "panel", "metric": ALL}, "id"),
         prevent_initial_call=True,
     )
-    def choose_panels(
-        search: str, shown: list[str], defaults: dict[str, Any], drawn: dict[str, Any], panels: list[dict[str, str]]
-    ) -> tuple[Any, Any]:
+    def fill(
+        near: list[str], _: int, search: str, shown: list[str], panels: list[dict[str, str]]
+    ) -> tuple[list[Any], Any]:
+        query, present = CompareQuery.parse(search), {panel["metric"] for panel in panels}
+        places = _metrics(ctx.outputs_list[0])
+        wanted = [metric for metric in near if metric in places and metric not in present]
+        if list(query.runs) != shown or not wanted:
+            raise PreventUpdate
+        return compare_panels.filled_panels(source(), query, places, wanted)
+
+    @app.callback(
+        Output("panels", "children"),
+        Input("url", "search"),
+        Input("compare-defaults", "data"),
+        State("compare-runs", "data"),
+        State({"type": "place", "metric": ALL}, "id"),
+        prevent_initial_call=True,
+    )
+    def choose_panels(search: str, defaults: dict[str, Any], shown: list[str], places: list[dict[str, str]]) -> Any:
         query = CompareQuery.parse(search)
         wanted = defaults["metrics"] if query.metrics is None else list(query.metrics)
-        present = [panel["metric"] for panel in panels if not is_system(panel["metric"])]
+        present = [place["metric"] for place in places if not is_system(place["metric"])]
         if list(query.runs) != shown or wanted == present:
             raise PreventUpdate
         store = source()
-        comparison = load(store, query.runs)
-        fresh, digests = compare_panels.first_panels(
-            store, comparison, query, wanted, point_counts(store, comparison), every=True
-        )
-        return fresh, drawn | digests
+        units = metric_units(store, load(store, query.runs))
+        # One more leaves those that are drawn alone; the browser then says which of the empty ones it can see.
+        if wanted[: len(present)] == present:
+            more = Patch()
+            more.extend([compare_panels.panel(metric, units.get(metric)) for metric in wanted[len(present) :]])
+            return more
+        return [compare_panels.panel(metric, units.get(metric)) for metric in wanted]
 
     @app.callback(
         Output("compare-header", "children"),
         Output("states", "data"),
         Output("steps-timed", "data"),
         Output("compare-tick", "disabled"),
+        Output("metric-names", "data"),
         Input("compare-tick", "n_intervals"),
         State("compare-runs", "data"),
         State("states", "data"),
         State("steps-timed", "data"),
+        State("metric-names", "data"),
         prevent_initial_call=True,
     )
-    def follow(_: int, references: list[str], states: str, timed: int) -> tuple[Any, Any, Any, Any]:
+    def follow(_: int, references: list[str], states: str, timed: int, known: list[str]) -> tuple[Any, ...]:
         store = source()
         comparison = load(store, references)
+        training, system = split_metrics(store, comparison)
         steps = point_counts(store, comparison).get("step/seconds", 0)
         now = states_key(comparison)
         return (
@@ -146,9 +191,42 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
             now if now != states else no_update,
             steps if steps > timed * GROWTH or (steps > timed and now != states) else no_update,
             no_update if comparison.live else True,
+            [*training, *system] if [*training, *system] != known else no_update,
+        )
+
+    @app.callback(
+        Output("metrics", "data"),
+        Output("metrics", "value"),
+        Output("compare-defaults", "data"),
+        Output("system", "children"),
+        Output("difference-card", "children"),
+        Input("metric-names", "data"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def add_metrics(_: list[str], search: str) -> tuple[Any, ...]:
+        store, query = source(), CompareQuery.parse(search)
+        comparison = load(store, query.runs)
+        training, system = split_metrics(store, comparison)
+        defaults = _defaults(training, comparison)
+        return (
+            training,
+            defaults["metrics"] if query.metrics is None else no_update,
+            defaults,
+            compare_panels.system_section(system, metric_units(store, comparison)),
+            compare_details.difference_card(comparison, query, training),
         )
 
     compare_details.register(app, source)
+    app.clientside_callback(
+        ClientsideFunction("compare", "begin"), Output("begun", "data"), Input("compare-runs", "data")
+    )
+    app.clientside_callback(
+        ClientsideFunction("compare", "watch"),
+        Output("near", "data"),
+        Input("begun", "data"),
+        Input({"type": "place", "metric": ALL}, "id"),
+    )
     # Optional, all of them: Dash calls this once more while the page with the controls is being taken away.
     app.clientside_callback(
         ClientsideFunction("compare", "toAddress"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
+import numpy as np
 from dash import Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
@@ -32,26 +33,37 @@ def register(app: Dash, source: StoreSource) -> None:
     @app.callback(
         Output("summary", "children"),
         Output("step-times", "children"),
+        Output("configuration", "children"),
+        Input("begun", "data"),
         Input("steps-timed", "data"),
         Input("states", "data"),
+        Input("recovered", "data"),
         State("compare-runs", "data"),
     )
-    def time_steps(_: int, __: str, references: list[str]) -> tuple[Component, Component]:
+    def time_steps(
+        _: int, __: int, ___: str, ____: int, references: list[str]
+    ) -> tuple[Component, Component, Component | None]:
         store = source()
         comparison = load(store, references)
         view = step_times_view(store, comparison.runs)
         table = compare_header.summary_table(
             comparison, store.series_infos(comparison.ids), {row.run_id: row for row in view.rows}
         )
-        return compare_header.summary_card(table), step_times_card(_step_times(view, comparison))
+        return (
+            compare_header.summary_card(table),
+            step_times_card(_step_times(view, comparison)),
+            configuration_card(comparison),
+        )
 
     @app.callback(
         Output("difference", "children"),
+        Input("begun", "data"),
         Input("url", "search"),
         Input("steps-timed", "data"),
+        Input("recovered", "data"),
         State("compare-runs", "data"),
     )
-    def subtract(search: str, _: int, shown: list[str]) -> Any:
+    def subtract(_: int, search: str, __: int, ___: int, shown: list[str]) -> Any:
         query, store = CompareQuery.parse(search), source()
         if list(query.runs) != shown:
             raise PreventUpdate
@@ -61,7 +73,7 @@ def register(app: Dash, source: StoreSource) -> None:
             raise PreventUpdate
         view = difference_view(store, *pair, metric, axis=query.axis)
         parts = [html.P(view.reason, className="soft", role="status")]
-        if len(view.x):
+        if np.isfinite(view.difference).any():
             figure = difference_figure(
                 view,
                 comparison.colors[view.a],
@@ -131,7 +143,7 @@ def _step_times(view: StepTimesView, comparison: Comparison) -> Component:
     left_out = "the first step is" if view.skipped == 1 else f"the first {view.skipped} steps are"
     return html.Div(
         [
-            html.Div(html.Table([html.Thead(head), html.Tbody(body)], className="plain"), className="scroll"),
+            html.Div(html.Table([html.Thead(head), html.Tbody(body)], className="plain"), className="scroll tall"),
             html.P(
                 f"Of every run {left_out} left out as warm-up. Dotted lines are medians.", className="soft card-body"
             ),
@@ -140,7 +152,9 @@ def _step_times(view: StepTimesView, comparison: Comparison) -> Component:
                     id="step-times-figure", figure=step_times_figure(view, comparison.colors), config=GRAPH_CONFIG
                 ),
                 className="panel",
-            ),
+            )
+            if any(row.count for row in view.rows)
+            else None,
         ]
     )
 

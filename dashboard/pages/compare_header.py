@@ -19,6 +19,10 @@ from ..formats import NOTHING, duration, number, per_second, seconds
 from ..query import CompareQuery
 from ..rows import run_seconds
 from ..tensorboard import TensorBoardLinks
+from ..theme import FRAMEWORK_NAMES
+
+# Heading, value, how it is written, and whether more (1), less (-1) or neither (0) is better.
+Column = tuple[str, Callable[[RunInfo], float | None], Callable[[float | None], str], int]
 
 AXIS_NAMES = {
     "step": "Step",
@@ -60,9 +64,11 @@ def _chip(run: RunInfo, comparison: Comparison, links: TensorBoardLinks) -> Comp
     link = links.url(run)
     return html.Div(
         [
-            swatch(comparison.colors[run.id]),
+            swatch(comparison.strokes[run.id]),
             html.Span(label, className="name", title=f"{run.name} ({run.id})"),
-            framework_badge(run.framework, run.backend),
+            framework_badge(run.framework, run.backend)
+            if label != FRAMEWORK_NAMES.get(run.framework or "")
+            else html.Span(run.name, className="soft name"),
             state_badge(run.state),
             html.A(
                 ["TensorBoard", icon("external")],
@@ -213,7 +219,7 @@ def summary_table(
     def info(run: RunInfo, name: str) -> SeriesInfo | None:
         return series.get((run.id, name))
 
-    columns: list[tuple[str, Callable[[RunInfo], float | None], Callable[[float | None], str], int]] = [
+    columns: list[Column] = [
         ("Steps", lambda run: None if run.last_step is None else run.last_step + 1, number, 0),
         ("Train loss", lambda run: _of(info(run, "train/loss"), "last"), number, -1),
         ("Best train loss", lambda run: _of(info(run, "train/loss"), "minimum"), number, -1),
@@ -228,7 +234,7 @@ def summary_table(
         ("Duration", lambda run: run_seconds(run, now), duration, 0),
     ]
     values = [[value(run) for _, value, _, _ in columns] for run in comparison.runs]
-    best = [_best([row[place] for row in values], columns[place][3]) for place in range(len(columns))]
+    best = [_best([row[place] for row in values], columns[place]) for place in range(len(columns))]
     head = html.Tr([html.Th("Run", scope="col"), *[html.Th(c[0], className="number", scope="col") for c in columns]])
     body = [
         html.Tr(
@@ -237,7 +243,7 @@ def summary_table(
                 *[
                     html.Td(
                         column[2](value) if value is not None else NOTHING,
-                        className="number best" if value is not None and value == best[place] else "number",
+                        className="number best" if column[2](value) == best[place] else "number",
                     )
                     for place, (column, value) in enumerate(zip(columns, row, strict=True))
                 ],
@@ -245,21 +251,22 @@ def summary_table(
         )
         for run, row in zip(comparison.runs, values, strict=True)
     ]
-    return html.Div(html.Table([html.Thead(head), html.Tbody(body)], className="plain"), className="scroll")
+    return html.Div(html.Table([html.Thead(head), html.Tbody(body)], className="plain"), className="scroll tall")
 
 
 def run_cell(run_id: str, comparison: Comparison) -> Component:
     """A run's colour and label, as the first cell of a table row."""
-    return html.Span([swatch(comparison.colors[run_id]), comparison.labels[run_id]], className="run")
+    return html.Span([swatch(comparison.strokes[run_id]), comparison.labels[run_id]], className="run")
 
 
 def _of(record: Any, attribute: str) -> float | None:
     return None if record is None else float(getattr(record, attribute))
 
 
-def _best(values: Sequence[float | None], direction: int) -> float | None:
-    """The best of a column, where more than one run has a value and they are not all the same."""
+def _best(values: Sequence[float | None], column: Column) -> str | None:
+    """How the best of a column reads, where several runs have a value and do not all read the same."""
+    _, _, written, direction = column
     finite = [value for value in values if value is not None and math.isfinite(value)]
-    if direction == 0 or len(set(finite)) < 2:
+    if direction == 0 or len({written(value) for value in finite}) < 2:
         return None
-    return max(finite) if direction > 0 else min(finite)
+    return written(max(finite) if direction > 0 else min(finite))

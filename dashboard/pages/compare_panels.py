@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dash import dcc, html, no_update
+from dash import Patch, dcc, html, no_update
 from dash.development.base_component import Component
 
 from ...db.store import Store
+from ...runs.labels import metric_label
 from ...runs.views import CurvesView, curves_view
 from ..comparison import Comparison, load, point_counts
 from ..deltas import delta, digests
 from ..figures import Figure, curves_figure, zoomed
+from ..notes import panel_note
 from ..query import CompareQuery
-from ..theme import base_layout
 from .compare_header import download_menu
 
 BUCKETS = 600  # about one a pixel of a panel's width: more would not be seen
-AT_ONCE = 1  # panels drawn with the page; the others follow a moment later
+AT_ONCE = 1  # panels drawn with the page; the others when they come near the window
 GRAPH_CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": "reset+autosize"}
 
 
@@ -36,89 +37,138 @@ def panel_view(store: Store, comparison: Comparison, query: CompareQuery, metric
 
 
 def first_panels(
-    store: Store,
-    comparison: Comparison,
-    query: CompareQuery,
-    metrics: Sequence[str],
-    counts: Mapping[str, int],
-    *,
-    every: bool = False,
+    store: Store, comparison: Comparison, query: CompareQuery, metrics: Sequence[str], units: Mapping[str, str | None]
 ) -> tuple[list[Component], dict[str, Any]]:
     """Panels for these metrics, and the record of what they show.
 
-    Only the first have their curves with them, so that the page is there at once; `changed_panels` fills the rest.
+    Only the first has its curves with it, so that the page is there at once; `filled_panels` brings the rest.
 
     Args:
         store: where the runs are.
         comparison: the runs.
         query: how to draw them.
         metrics: one a panel.
-        counts: points so far by metric, as `point_counts` gives them.
-        every: draw all of them now.
+        units: by metric, for the titles.
     """
+    counts = point_counts(store, comparison)
     panels, drawn = [], {}
     for place, metric in enumerate(metrics):
-        if every or place < AT_ONCE:
-            figure = _figure(panel_view(store, comparison, query, metric), comparison, query)
-            drawn[metric] = {"key": _key(query, counts.get(metric, 0)), "digests": digests(figure)}
-        else:
-            figure = {"data": [], "layout": base_layout("pending")}
-        panels.append(panel(metric, figure))
+        content = None
+        if place < AT_ONCE:
+            content, drawn[metric] = _drawn(store, comparison, query, metric, counts)
+        panels.append(panel(metric, units.get(metric), content))
     return panels, drawn
+
+
+def filled_panels(
+    store: Store, query: CompareQuery, places: Sequence[str], wanted: Sequence[str]
+) -> tuple[list[Any], Any]:
+    """What goes into each empty place that came near the window, and the addition to the record of what is shown.
+
+    Args:
+        store: where the runs are.
+        query: how to draw them.
+        places: metrics of all panels.
+        wanted: those to draw now.
+    """
+    comparison = load(store, query.runs)
+    counts = point_counts(store, comparison)
+    contents: list[Any] = []
+    record = Patch()
+    for metric in places:
+        if metric not in wanted:
+            contents.append(no_update)
+            continue
+        content, record[metric] = _drawn(store, comparison, query, metric, counts)
+        contents.append(content)
+    return contents, record
 
 
 def changed_panels(
     store: Store, query: CompareQuery, metrics: Sequence[str], drawn: dict[str, Any]
-) -> tuple[list[Any], Any]:
-    """What each panel must be sent, and the new record of what is shown.
+) -> tuple[list[Any], list[Any], Any]:
+    """What each panel must be sent, and the change of the record of what is shown.
 
     A panel whose metric got no points and whose controls stand as they stood costs nothing: no point of it is read.
 
     Returns:
-        For each metric `no_update`, a patch of the traces that changed, or a figure; then the record or `no_update`.
+        For each metric `no_update`, a patch of the traces that changed, or a figure; for each the note below it or
+        `no_update`; then a patch of the record or `no_update`.
     """
     comparison = load(store, query.runs)
     counts = point_counts(store, comparison)
-    updates: list[Any] = []
-    record = dict(drawn)
+    figures: list[Any] = []
+    notes: list[Any] = []
+    record = Patch()
+    changed = False
     for metric in metrics:
         key, shown = _key(query, counts.get(metric, 0)), drawn.get(metric)
         if shown is not None and shown["key"] == key:
-            updates.append(no_update)
+            figures.append(no_update)
+            notes.append(no_update)
             continue
-        figure = _figure(panel_view(store, comparison, query, metric), comparison, query)
-        updates.append(delta(figure, shown["digests"] if shown else None))
+        view = panel_view(store, comparison, query, metric)
+        figure = _figure(view, comparison, query)
+        figures.append(delta(figure, shown["digests"] if shown else None))
+        notes.append(panel_note(view, comparison.labels))
         record[metric] = {"key": key, "digests": digests(figure)}
-    return updates, record if record != drawn else no_update
+        changed = True
+    return figures, notes, record if changed else no_update
 
 
-def panel(metric: str, figure: Figure) -> Component:
-    """A card with one metric's curves."""
+def panel(metric: str, unit: str | None, content: list[Component] | None = None) -> Component:
+    """A card for one metric's curves.
+
+    Args:
+        metric: the metric's key.
+        unit: its unit, for the title.
+        content: chart and note; None leaves the place empty until it comes near the window.
+    """
     return html.Section(
         [
-            html.Div([html.H3(metric), download_menu("curves", metric, "")], className="card-head"),
-            dcc.Graph(id={"type": "panel", "metric": metric}, figure=figure, config=GRAPH_CONFIG),
+            html.Div(
+                [
+                    html.H3([metric_label(metric, unit), html.Span(metric, className="key")]),
+                    download_menu("curves", metric, ""),
+                ],
+                className="card-head",
+            ),
+            html.Div(content, id={"type": "place", "metric": metric}, className="place", **{"data-metric": metric}),
         ],
         className="card panel",
         **{"aria-label": f"Curves of {metric}"},
     )
 
 
-def system_section(metrics: Sequence[str]) -> Component | None:
+def system_section(metrics: Sequence[str], units: Mapping[str, str | None]) -> Component | None:
     """CPU, memory and GPU readings; None where nothing was sampled."""
     if not metrics:
         return None
-    empty = {"data": [], "layout": base_layout("pending")}
     return html.Div(
         [
             html.H2("Machine", className="section-title"),
-            html.Div([panel(metric, empty) for metric in metrics], className="panels"),
+            html.Div([panel(metric, units.get(metric)) for metric in metrics], className="panels"),
         ]
     )
 
 
+def _drawn(
+    store: Store, comparison: Comparison, query: CompareQuery, metric: str, counts: Mapping[str, int]
+) -> tuple[list[Component], dict[str, Any]]:
+    """Chart and note of a panel, and its entry in the record of what is shown."""
+    view = panel_view(store, comparison, query, metric)
+    figure = _figure(view, comparison, query)
+    content = [
+        dcc.Graph(id={"type": "panel", "metric": metric}, figure=figure, config=GRAPH_CONFIG),
+        html.P(panel_note(view, comparison.labels), id={"type": "note", "metric": metric}, className="note"),
+    ]
+    return content, {"key": _key(query, counts.get(metric, 0)), "digests": digests(figure)}
+
+
 def _figure(view: CurvesView, comparison: Comparison, query: CompareQuery) -> Figure:
-    return zoomed(curves_figure(view, comparison.colors, log_y=query.log_y), query.axis, query.x_range)
+    last = max((run.last_step or 0 for run in comparison.runs), default=0)
+    figure = curves_figure(view, comparison.strokes, log_y=query.log_y, last_step=last)
+    return zoomed(figure, query.axis, query.x_range)
 
 
 def _key(query: CompareQuery, count: int) -> str:

@@ -61,9 +61,12 @@ def _why(parity: ParityCard) -> str:
 
 def _check(check: Check, comparison: Comparison) -> Component:
     values: list[Component] = []
-    for run_id in comparison.ids:
-        values.append(html.Dt([swatch(comparison.colors[run_id]), comparison.labels[run_id]]))
-        values.append(html.Dd(_text(check.values.get(run_id))))
+    for text, run_ids in _shared(check, comparison).items():
+        if len(run_ids) == len(comparison.ids):
+            named: list[Any] = [f"All {len(run_ids)} runs"]
+        else:
+            named = [part for run_id in run_ids for part in _run(run_id, comparison)]
+        values += [html.Dt(named), html.Dd(text)]
     return html.Details(
         [
             html.Summary(
@@ -83,6 +86,18 @@ def _check(check: Check, comparison: Comparison) -> Component:
         ],
         className=f"check {check.verdict}",
     )
+
+
+def _shared(check: Check, comparison: Comparison) -> dict[str, list[str]]:
+    """The runs that have each value: one line for what ten runs share, not ten."""
+    shared: dict[str, list[str]] = {}
+    for run_id in comparison.ids:
+        shared.setdefault(_text(check.values.get(run_id)), []).append(run_id)
+    return shared
+
+
+def _run(run_id: str, comparison: Comparison) -> tuple[Component, str]:
+    return swatch(comparison.strokes[run_id]), comparison.labels[run_id]
 
 
 def _text(value: Any) -> str:

@@ -181,33 +181,33 @@ def _numeric(field: str, header: str, width: int, formatter: str, **more: Any) -
 
 
 COLUMNS: list[dict[str, Any]] = [
-    {"field": "state", "headerName": "State", "width": 104, "cellRenderer": "State"},
-    {"field": "name", "headerName": "Name", "minWidth": 170, "flex": 2, "cellRenderer": "Name"},
-    {"field": "framework", "headerName": "Framework", "width": 116, "cellRenderer": "Framework"},
-    {"field": "project", "headerName": "Project", "width": 96},
+    {"field": "state", "headerName": "State", "width": 92, "cellRenderer": "State"},
+    {"field": "name", "headerName": "Name", "minWidth": 160, "flex": 2, "cellRenderer": "Name"},
+    {"field": "framework", "headerName": "Framework", "width": 108, "cellRenderer": "Framework"},
+    {"field": "project", "headerName": "Project", "width": 88},
     {
         "field": "progress",
         "headerName": "Progress",
-        "width": 128,
+        "width": 118,
         "cellRenderer": "Progress",
         "comparator": {"function": "numbersFirst"},
     },
-    _numeric("train_last", "Train loss", 98, "number"),
-    _numeric("train_best", "Best", 86, "number", headerTooltip="Smallest train/loss of any step"),
-    _numeric("val_last", "Val loss", 92, "number"),
-    _numeric("val_accuracy", "Val accuracy", 122, "number"),
-    _numeric("step_seconds", "Mean step", 100, "stepTime", headerTooltip="Mean step time without the first step"),
-    _numeric("throughput", "Samples/s", 100, "rate", headerTooltip="Mean over the steps that recorded it"),
+    _numeric("train_last", "Train loss", 90, "number"),
+    _numeric("train_best", "Best", 78, "number", headerTooltip="Smallest train/loss of any step"),
+    _numeric("val_last", "Val loss", 82, "number"),
+    _numeric("val_accuracy", "Val accuracy", 106, "number"),
+    _numeric("step_seconds", "Mean step", 92, "stepTime", headerTooltip="Mean step time without the first step"),
+    _numeric("throughput", "Samples/s", 90, "rate", headerTooltip="Mean over the steps that recorded it"),
     {
         "field": "started",
         "headerName": "Started",
-        "width": 104,
+        "width": 96,
         "valueFormatter": {"function": "ago(params.value)"},
         "tooltipValueGetter": {"function": "utc(params.value)"},
     },
-    _numeric("duration", "Duration", 106, "duration"),
-    {"field": "workload", "headerName": "Workload", "width": 112},
-    {"field": "tags", "headerName": "Tags", "minWidth": 110, "flex": 1, "cellRenderer": "Tags", "cellDataType": False},
+    _numeric("duration", "Duration", 96, "duration"),
+    {"field": "workload", "headerName": "Workload", "width": 104},
+    {"field": "tags", "headerName": "Tags", "minWidth": 90, "flex": 1, "cellRenderer": "Tags", "cellDataType": False},
 ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,6 +33,12 @@ def served(app: Any) -> Iterator[str]:
 
 
 @pytest.fixture
+def serve_store() -> Callable[[str], AbstractContextManager[str]]:
+    """Serves the dashboard of a store while a block runs; the block gets its address."""
+    return lambda store: served(create_app(store))
+
+
+@pytest.fixture
 def dashboard(sqlite_url: str) -> Iterator[str]:
     """Address of a dashboard on `sqlite_url`."""
     with served(create_app(sqlite_url)) as address:
@@ -39,10 +46,11 @@ def dashboard(sqlite_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def train(sqlite_url: str) -> Callable[..., str]:
-    """Trains nothing, but logs as if: returns the id of a finished run of `steps` steps."""
+def train_on() -> Callable[..., str]:
+    """Trains nothing, but logs as if: returns the id of a finished run of `steps` steps in the store given first."""
 
     def run(
+        store: str,
         name: str,
         framework: str | None = "torch",
         *,
@@ -50,7 +58,7 @@ def train(sqlite_url: str) -> Callable[..., str]:
         rate: float = 0.1,
         error: Exception | None = None,
     ) -> str:
-        tracked = trackside.start_run(name=name, project="digits", config={"lr": rate, "batch": 32}, store=sqlite_url)
+        tracked = trackside.start_run(name=name, project="digits", config={"lr": rate, "batch": 32}, store=store)
         tracked.update(framework=framework, total_steps=60)
         tracked.describe("step/seconds", unit="seconds")
         tracked.describe("val/loss", reduction="epoch_mean")
@@ -75,3 +83,9 @@ def train(sqlite_url: str) -> Callable[..., str]:
         return tracked.id
 
     return run
+
+
+@pytest.fixture
+def train(sqlite_url: str, train_on: Callable[..., str]) -> Callable[..., str]:
+    """As `train_on`, in the store at `sqlite_url`."""
+    return partial(train_on, sqlite_url)

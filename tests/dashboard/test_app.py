@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,8 +59,21 @@ def test_headers_are_strict(client: Client) -> None:
     assert "Access-Control-Allow-Origin" not in headers
 
 
+@pytest.mark.parametrize(
+    ("path", "at_once", "later"),
+    [("/", "dash_ag_grid", "plotly-basic"), ("/compare?runs=a", "plotly-basic", "dash_ag_grid")],
+)
+def test_each_page_waits_for_the_scripts_it_needs_alone(client: Client, path: str, at_once: str, later: str) -> None:
+    html = client.get(path).get_data(as_text=True)
+    assert [name for name in re.findall(r'<script src="([^"]*)"', html) if at_once in name]
+    assert not [name for name in re.findall(r'<script src="([^"]*)"', html) if later in name]
+    waiting = re.findall(r'<script type="text/plain" data-later="([^"]*)"', html)
+    assert [later in name for name in waiting] == [True]
+    assert client.get(waiting[0]).status_code == 200
+
+
 def test_assets_are_compressed_and_kept_for_long(client: Client) -> None:
-    html = client.get("/").get_data(as_text=True)
+    html = client.get("/compare").get_data(as_text=True)
     script = next(part.split('"')[0] for part in html.split('src="') if "plotly-basic" in part.split('"')[0])
     first = client.get(script, headers={"Accept-Encoding": "gzip"})
     assert first.headers["Content-Encoding"] == "gzip"

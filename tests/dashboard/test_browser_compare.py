@@ -67,7 +67,10 @@ def test_two_runs_show_verdict_curves_and_timings(dashboard: str, page: Page, tr
     expect(page.locator("#summary")).to_contain_text("10 ms")
     expect(page.locator("#step-times")).to_contain_text("500 ms")  # the first step stands apart
     expect(page.locator("#difference")).to_contain_text("step")
-    expect(panel(page, "process/memory_bytes").locator(CURVE).first).to_be_attached()
+    memory = panel(page, "process/memory_bytes")
+    expect(memory.locator(".js-plotly-plot")).to_have_count(0)  # far below the window: nothing is drawn there yet
+    memory.scroll_into_view_if_needed()
+    expect(memory.locator(CURVE).first).to_be_attached()
     expect(page.locator("table.config").first).to_contain_text("lr")
     assert hosts == {urlsplit(dashboard).netloc}
 
@@ -137,6 +140,38 @@ def test_a_live_run_grows_without_losing_the_zoom(dashboard: str, page: Page, tr
         expect(page.locator("[data-witness]")).to_have_count(1)  # patched, not drawn anew
 
 
+def test_a_run_that_has_just_begun_gets_its_panels_by_itself(dashboard: str, page: Page, sqlite_url: str) -> None:
+    with trackside.start_run(name="new", store=sqlite_url) as run:
+        page.wait_for_timeout(1500)  # the writer commits about once a second
+        page.goto(f"{dashboard}/compare?runs={run.id}")
+        expect(page.locator(".no-panels")).to_have_text("None of these runs has logged a metric yet.", timeout=20_000)
+        run.log({"train/loss": 0.5}, step=0)
+        expect(panel(page, "train/loss").locator(".point").first).to_be_attached(timeout=15_000)
+        expect(page.locator(".no-panels")).to_be_hidden()
+        panel(page, "train/loss").locator(".js-plotly-plot").evaluate("node => { node.dataset.witness = 'same'; }")
+        run.log({"val/loss": 0.4, "cpu/percent": 30.0}, step=1)
+        expect(panel(page, "val/loss").locator(".point").first).to_be_attached(timeout=15_000)
+        expect(panel(page, "cpu/percent")).to_have_count(1)
+        expect(page.locator("[data-witness]")).to_have_count(1)  # the panel that was there stayed
+        assert "metric" not in parameters(page)
+
+
+def test_curves_that_agree_are_both_seen_and_what_is_missing_is_said(
+    dashboard: str, page: Page, train: Train, sqlite_url: str
+) -> None:
+    a, b = train("torch run"), train("keras run", "tensorflow")
+    with trackside.start_run(name="plain", store=sqlite_url) as run:
+        run.log({"train/loss": 1.0}, step=0)
+    open_compare(page, dashboard, a, b)
+    expect(panel(page, "train/loss").locator(".note")).to_have_text("PyTorch and TensorFlow lie on each other.")
+    widths = (
+        panel(page, "train/loss").locator(CURVE).evaluate_all("all => all.map(p => parseFloat(p.style.strokeWidth))")
+    )
+    assert widths[0] > widths[1] + 2
+    open_compare(page, dashboard, a, run.id)
+    expect(panel(page, "val/loss").locator(".note")).to_contain_text("plain logged no val/loss.")
+
+
 def test_panels_are_chosen(dashboard: str, page: Page, train: Train) -> None:
     a, b = train("one"), train("two")
     open_compare(page, dashboard, a, b, query="&metric=train/loss")
@@ -145,6 +180,26 @@ def test_panels_are_chosen(dashboard: str, page: Page, train: Train) -> None:
     page.get_by_role("option", name="step/seconds").click()
     expect(panel(page, "step/seconds").locator(CURVE).first).to_be_attached()
     assert parameters(page)["metric"] == ["train/loss", "step/seconds"]
+    page.keyboard.press("Escape")
+    page.get_by_role("textbox", name="Metrics").press("Backspace")
+    expect(panel(page, "step/seconds")).to_have_count(0)
+    expect(panel(page, "train/loss").locator(CURVE).first).to_be_attached()
+
+
+def test_every_control_is_reached_by_keyboard_and_shows_it(dashboard: str, page: Page, train: Train) -> None:
+    open_compare(page, dashboard, train("one"), train("two"))
+    expect(page.locator("#summary table")).to_be_visible()
+    reached: list[str] = []
+    while "Batch order" not in reached and len(reached) < 30:
+        page.keyboard.press("Tab")
+        name, ring = page.evaluate(
+            """() => { const at = document.activeElement;
+                return [at.id || at.getAttribute('aria-label') || at.textContent.trim(), getComputedStyle(at).outline]; }"""
+        )
+        assert "solid 2px" in ring, f"nothing shows that {name} has the focus"
+        reached.append("Batch order" if name.startswith("Batch order") else name)
+    order = ["Skip to content", "nav-runs", "axis", "Smoothing", "metrics", "log-y", "Export", "Batch order"]
+    assert [name for name in reached if name in order] == order
 
 
 def test_hostile_names_stay_text(dashboard: str, page: Page, train: Train) -> None:

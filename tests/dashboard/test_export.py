@@ -104,8 +104,7 @@ def rows(content: bytes) -> list[dict[str, str]]:
 def svg_texts(content: bytes) -> list[str]:
     """Every text in the figure; fails on what is not well-formed XML."""
     return [
-        "".join(node.itertext())
-        for node in ElementTree.fromstring(content).iter("{http://www.w3.org/2000/svg}text")
+        "".join(node.itertext()) for node in ElementTree.fromstring(content).iter("{http://www.w3.org/2000/svg}text")
     ]
 
 
@@ -141,9 +140,7 @@ def test_writes_every_figure_in_every_format(store: Store, tmp_path: Path) -> No
         formats=FORMATS,
         directory=tmp_path / "new" / "figures",
     )
-    expected = [
-        f"{stem}.{kind}" for stem in ("loss", "step-time", "difference", "val-acc") for kind in FORMATS
-    ]
+    expected = [f"{stem}.{kind}" for stem in ("loss", "step-time", "difference", "val-acc") for kind in FORMATS]
     assert [file.name for file in files] == expected
     assert sorted(file.name for file in (tmp_path / "new" / "figures").iterdir()) == sorted(expected)
     starts = {"pdf": b"%PDF-", "svg": b"<?xml", "png": b"\x89PNG", "csv": b"run"}
@@ -184,9 +181,7 @@ def test_two_metrics_of_one_file_name_do_not_overwrite_each_other(sqlite_url: st
 
 
 def test_a_run_named_twice_is_drawn_once(store: Store, tmp_path: Path) -> None:
-    (file,) = export(
-        store, ["digits-torch", "digits-torch"], figures=("loss",), formats=("csv",), directory=tmp_path
-    )
+    (file,) = export(store, ["digits-torch", "digits-torch"], figures=("loss",), formats=("csv",), directory=tmp_path)
     assert len(rows(file.read_bytes())) == STEPS
 
 
@@ -305,9 +300,7 @@ def test_csv_of_curves_holds_exactly_the_points_of_the_view(store: Store) -> Non
 def test_csv_numbers_read_back_as_the_same_float64() -> None:
     values = [0.1 + 0.2, 1 / 3, 5e-324, sys.float_info.max, -0.0, 2.0**53 + 2]
     table = rows(render(view_of(curve(values)), "csv"))
-    assert [struct.pack("<d", float(row["last"])) for row in table] == [
-        struct.pack("<d", value) for value in values
-    ]
+    assert [struct.pack("<d", float(row["last"])) for row in table] == [struct.pack("<d", value) for value in values]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "  =1+1", "＝1+1"])
@@ -416,9 +409,7 @@ def test_a_logarithmic_axis_leaves_out_what_is_not_positive_and_says_so() -> Non
     assert "2 of 4 points ≤ 0 not shown" in texts
     assert {"1", "10", "100"} <= set(texts)
     assert not any("not shown" in text for text in svg_texts(render(view, "svg")))
-    assert not any(
-        "not shown" in text for text in svg_texts(render(view_of(curve([1.0, 2.0])), "svg", log_y=True))
-    )
+    assert not any("not shown" in text for text in svg_texts(render(view_of(curve([1.0, 2.0])), "svg", log_y=True)))
 
 
 @pytest.mark.parametrize(
@@ -436,11 +427,7 @@ def test_large_and_tiny_values_stand_under_a_common_power_of_ten(values: list[fl
 def test_curves_differ_without_their_colours() -> None:
     view = view_of(*(curve([1.0 + k, 2.0 + k], label=f"run {k}") for k in range(8)))
     root = ElementTree.fromstring(render(view, "svg"))
-    lines = [
-        node.get("style", "")
-        for node in root.iter("{http://www.w3.org/2000/svg}path")
-        if node.get("clip-path")
-    ]
+    lines = [node.get("style", "") for node in root.iter("{http://www.w3.org/2000/svg}path") if node.get("clip-path")]
     curves = [style for style in lines if "stroke: #e4e6ea" not in style]
     assert len({re.search(r"stroke: (#\w+)", style)[1] for style in curves}) == 8  # type: ignore[index]
     dashes = [(re.search(r"stroke-dasharray: ([\d., ]+)", style) or [""])[0] for style in curves]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -18,10 +19,12 @@ from trackside.dashboard.figures import (
     typed_array,
     zoomed,
 )
-from trackside.dashboard.theme import RUN_COLORS, run_colors
+from trackside.dashboard.notes import panel_note
+from trackside.dashboard.theme import RUN_COLORS, Stroke, run_colors, run_strokes
 from trackside.runs.views import Curve, CurvesView, DifferenceView, StepTimes, StepTimesView
 
 COLORS = {"a": "#112233", "b": "#445566"}
+STROKES = {run_id: Stroke(color) for run_id, color in COLORS.items()}
 BAND, GHOST, LINE, MARKS = range(4)
 
 
@@ -74,7 +77,7 @@ def test_coordinates_that_float32_cannot_hold_stay_exact() -> None:
 
 
 def test_exact_curve_is_one_line_of_its_points() -> None:
-    traces = curves_figure(view(curve()), COLORS)["data"]
+    traces = curves_figure(view(curve()), STROKES)["data"]
     assert [trace["visible"] for trace in (traces[BAND], traces[GHOST], traces[MARKS])] == [False] * 3
     assert decode(traces[LINE]["y"]).tolist() == list(range(100))
     assert traces[LINE]["line"]["color"] == "#112233"
@@ -82,7 +85,7 @@ def test_exact_curve_is_one_line_of_its_points() -> None:
 
 
 def test_bucketed_curve_has_a_band_of_its_extremes() -> None:
-    band = curves_figure(view(curve(exact=False)), COLORS)["data"][BAND]
+    band = curves_figure(view(curve(exact=False)), STROKES)["data"][BAND]
     y = decode(band["y"])
     assert band["visible"]
     assert y[:100].tolist() == (np.arange(100) + 1).tolist()
@@ -90,7 +93,7 @@ def test_bucketed_curve_has_a_band_of_its_extremes() -> None:
 
 
 def test_smoothed_curve_keeps_its_raw_values_behind_it() -> None:
-    traces = curves_figure(view(curve(smoothed=np.full(100, 7.0))), COLORS)["data"]
+    traces = curves_figure(view(curve(smoothed=np.full(100, 7.0))), STROKES)["data"]
     assert set(decode(traces[LINE]["y"])) == {7.0}
     assert traces[GHOST]["visible"]
     assert decode(traces[GHOST]["y"]).tolist() == list(range(100))
@@ -99,7 +102,7 @@ def test_smoothed_curve_keeps_its_raw_values_behind_it() -> None:
 def test_values_that_are_not_finite_are_marked_on_the_edges() -> None:
     marks = curves_figure(
         view(curve(nan_x=np.array([3.0]), positive_infinity_x=np.array([5.0]), negative_infinity_x=np.array([8.0]))),
-        COLORS,
+        STROKES,
     )["data"][MARKS]
     assert decode(marks["x"]).tolist() == [3, 5, 8]
     assert marks["text"] == ["NaN", "+∞", "−∞"]
@@ -107,25 +110,24 @@ def test_values_that_are_not_finite_are_marked_on_the_edges() -> None:
     assert marks["yaxis"] == "y2"
 
 
-def test_validation_is_dashed_and_log_axis_drops_what_it_cannot_show() -> None:
-    drawn = curves_figure(view(curve(metric="val/loss")), COLORS, log_y=True)
-    assert drawn["data"][LINE]["line"]["dash"] == "dash"
+def test_log_axis_drops_what_it_cannot_show() -> None:
+    drawn = curves_figure(view(curve(metric="val/loss")), STROKES, log_y=True)
     assert np.isnan(decode(drawn["data"][LINE]["y"])[0])
     assert drawn["layout"]["yaxis"]["type"] == "log"
 
 
 def test_names_are_escaped_and_cut_before_escaping() -> None:
     hostile = "<b>" + "&" * 60
-    name = curves_figure(view(curve(label=hostile)), COLORS)["data"][LINE]["name"]
+    name = curves_figure(view(curve(label=hostile)), STROKES)["data"][LINE]["name"]
     assert name == "&lt;b&gt;" + "&amp;" * 44 + "…"
-    template = curves_figure(view(curve(label="%{y}")), COLORS)["data"][LINE]["hovertemplate"]
+    template = curves_figure(view(curve(label="%{y}")), STROKES)["data"][LINE]["hovertemplate"]
     assert "label" not in template
     assert template.startswith("%{y:")
 
 
 def test_wall_clock_is_a_date_axis_in_milliseconds() -> None:
     drawn = zoomed(
-        curves_figure(view(curve(x=np.arange(100) + 1.7e9), axis="wall"), COLORS), "wall", (1.7e9, 1.7e9 + 5)
+        curves_figure(view(curve(x=np.arange(100) + 1.7e9), axis="wall"), STROKES), "wall", (1.7e9, 1.7e9 + 5)
     )
     assert drawn["layout"]["xaxis"]["type"] == "date"
     assert decode(drawn["data"][LINE]["x"])[0] == 1.7e12
@@ -135,7 +137,7 @@ def test_wall_clock_is_a_date_axis_in_milliseconds() -> None:
 def test_zoom_survives_new_points_and_yields_to_a_new_range() -> None:
     def revisions(x_range: tuple[float, float] | None, points: int) -> tuple[str, str]:
         few: dict[str, Any] = {key: np.arange(float(points)) for key in ("x", "minimum", "maximum", "last")}
-        layout = zoomed(curves_figure(view(curve(**few)), COLORS), "step", x_range)["layout"]
+        layout = zoomed(curves_figure(view(curve(**few)), STROKES), "step", x_range)["layout"]
         return layout["uirevision"], layout["xaxis"]["uirevision"]
 
     assert revisions((1, 2), 50) == revisions((1, 2), 90)
@@ -180,18 +182,97 @@ def test_step_times_are_shares_so_that_runs_of_unequal_length_compare() -> None:
 
 
 def test_live_update_sends_only_the_traces_that_changed() -> None:
-    before = curves_figure(view(curve("a"), curve("b")), COLORS)
+    before = curves_figure(view(curve("a"), curve("b")), STROKES)
     longer = np.arange(101.0)
-    after = curves_figure(view(curve("a"), curve("b", x=longer, minimum=longer, maximum=longer, last=longer)), COLORS)
+    after = curves_figure(view(curve("a"), curve("b", x=longer, minimum=longer, maximum=longer, last=longer)), STROKES)
     assert delta(before, digests(before)) is no_update
     assert delta(after, None) is after
-    assert delta(curves_figure(view(curve("a")), COLORS), digests(before))["data"]  # another number of curves: whole
+    assert delta(curves_figure(view(curve("a")), STROKES), digests(before))["data"]  # another number of curves: whole
     patch = delta(after, digests(before))
     assert isinstance(patch, Patch)
     touched = {
         tuple(operation["location"]) for operation in json.loads(json.dumps(patch.to_plotly_json()))["operations"]
     }
     assert touched == {("data", 4 + LINE), ("data", 4 + GHOST)} | {("data", 4 + BAND)} & touched
+
+
+def constant(value: float, **changes: Any) -> Curve:
+    level = np.full(100, value)
+    return curve(**{"minimum": level, "maximum": level, "last": level} | changes)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "low", "high"),
+    [
+        (0.05, None, 0.045, 0.055),
+        (-2.0, None, -2.2, -1.8),
+        (0.0, None, -1, 1),
+        (0.0, "percent", 0, 1),
+        (50.0, "watts", 0, 55),
+    ],
+)
+def test_a_value_that_never_changes_gets_a_range_of_its_own_size(
+    value: float, unit: str | None, low: float, high: float
+) -> None:
+    axis = curves_figure(view(constant(value), unit=unit), STROKES)["layout"]["yaxis"]
+    assert axis["range"] == pytest.approx([low, high])
+    logarithmic = curves_figure(view(constant(10.0)), STROKES, log_y=True)["layout"]["yaxis"]
+    assert logarithmic["range"] == [0.5, 1.5]
+
+
+def test_what_varies_is_fitted_and_gauges_count_from_zero() -> None:
+    assert curves_figure(view(curve()), STROKES)["layout"]["yaxis"]["autorange"] is True
+    assert "rangemode" not in curves_figure(view(curve()), STROKES)["layout"]["yaxis"]
+    memory = curve(minimum=np.full(100, 1e9), maximum=np.full(100, 2e9), unit="bytes")
+    assert curves_figure(view(memory, unit="bytes"), STROKES)["layout"]["yaxis"]["rangemode"] == "tozero"
+
+
+def test_nothing_to_fit_has_no_numbers_on_its_axes() -> None:
+    none: dict[str, Any] = {key: np.empty(0) for key in ("x", "minimum", "maximum", "last")}
+    layout = curves_figure(view(curve(**none, nan_x=np.array([4.0]))), STROKES)["layout"]
+    assert layout["yaxis"]["showticklabels"] is False
+    assert curves_figure(view(), STROKES)["layout"]["xaxis"]["showticklabels"] is False
+
+
+def test_a_single_point_stands_among_all_the_steps_of_the_run() -> None:
+    one: dict[str, Any] = {key: np.array([4.0]) for key in ("x", "minimum", "maximum", "last")}
+    drawn = curves_figure(view(curve(**one), x_range=(4.0, 4.0)), STROKES, last_step=200)
+    assert drawn["data"][LINE]["mode"] == "lines+markers"
+    assert drawn["layout"]["xaxis"]["autorangeoptions"] == {"include": [0, 200]}
+    assert "dtick" not in drawn["layout"]["xaxis"]
+    assert curves_figure(view(curve(**one), x_range=(2.0, 5.0)), STROKES)["layout"]["xaxis"]["dtick"] == 1
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_of_few_runs_each_is_wider_than_those_drawn_over_it(count: int) -> None:
+    strokes = list(run_strokes([str(place) for place in range(count)]).values())
+    assert all(under.width >= over.width + 2 for under, over in itertools.pairwise(strokes))
+    assert strokes[-1].opacity == 1
+
+
+def test_many_runs_are_thin_and_two_of_a_colour_differ() -> None:
+    strokes = list(run_strokes([str(place) for place in range(2 * len(RUN_COLORS))]).values())
+    assert len({stroke.width for stroke in strokes}) == 1
+    assert len({(stroke.color, stroke.dash) for stroke in strokes}) == len(strokes)
+
+
+def test_curves_on_each_other_are_said_to_be() -> None:
+    labels = {"a": "PyTorch", "b": "TensorFlow"}
+    named = [curve("a", label="PyTorch"), curve("b", label="TensorFlow", last=np.arange(100.0) + 0.1)]
+    assert panel_note(view(*named), labels) == "PyTorch and TensorFlow lie on each other."
+    apart = curve("b", label="TensorFlow", last=np.arange(100.0) + 5)
+    assert panel_note(view(named[0], apart), labels) == ""
+
+
+def test_what_could_not_be_drawn_is_said_with_the_runs_name() -> None:
+    labels = {"a": "one", "b": "two", "c": "three", "d": "four"}
+    assert panel_note(view(), labels) == "No points yet."
+    found = panel_note(
+        view(curve(), missing=(("b", "two logged no val/loss."), ("c", "3 of 9 points have no known epoch."))), labels
+    )
+    assert found == "two logged no val/loss. three: 3 of 9 points have no known epoch."
+    many = tuple((run_id, f"{label} logged no val/loss.") for run_id, label in labels.items())
+    assert panel_note(view(curve(), missing=many), labels).startswith("4 of 4 runs are not drawn in full")
 
 
 def test_colours_are_distinct_and_come_round_again() -> None:

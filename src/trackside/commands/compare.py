@@ -106,9 +106,7 @@ def _print_parity(parity: dict[str, Any], labels: dict[str, str]) -> None:
     for check in parity["checks"]:
         values = ["–" if (value := check["values"].get(run)) is None else escape(_short(value)) for run in labels]
         sign = f"[{VERDICT_STYLES[check['verdict']]}]{VERDICT_SIGNS[check['verdict']]}[/]"
-        table.add_row(
-            sign, escape(check["name"]), *values, escape(check["reason"])
-        )
+        table.add_row(sign, escape(check["name"]), *values, escape(check["reason"]))
     out.print(table)
 
 

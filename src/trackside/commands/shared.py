@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from ..db.engine import STORE_VARIABLE
+from ..db.errors import StoreError
 from ..db.store import Store, open_store
 
 StoreOption = Annotated[
@@ -29,8 +30,16 @@ JSONOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 References = Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Ids, unique beginnings of ids, or names.")]
 Reference = Annotated[str, typer.Argument(metavar="RUN", help="Id, unique beginning of an id, or name.")]
 
+
+class _Output(Console):
+    """Standard output whose reader may leave early; `main` then ends quietly, where rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 # Not cut to 80 columns where nobody looks at columns: in a pipe, a file, a report of continuous integration.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+out = _Output(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 
@@ -40,9 +49,13 @@ def the_store(url: str | None) -> Iterator[Store]:
     from ..runs.recovery import recover
 
     with open_store(url) as store:
-        for found in recover(store):
-            state = "ended" if found.finished else "did not say how it ended and is marked lost"
-            err.print(f"Brought in what run {found.run_id} left behind; it {state}.", style="dim")
+        try:
+            for found in recover(store):
+                state = "ended" if found.finished else "did not say how it ended and is marked lost"
+                err.print(f"Brought in what run {found.run_id} left behind; it {state}.", style="dim")
+        except StoreError as error:
+            # What waits for a store that may only be read, or is damaged, is no reason not to show what is there.
+            err.print(f"Not everything that waits could be brought in: {error}", style="yellow", markup=False)
         yield store
 
 
