@@ -193,8 +193,10 @@ def test_every_control_is_reached_by_keyboard_and_shows_it(dashboard: str, page:
     while "Batch order" not in reached and len(reached) < 30:
         page.keyboard.press("Tab")
         name, ring = page.evaluate(
-            """() => { const at = document.activeElement;
-                return [at.id || at.getAttribute('aria-label') || at.textContent.trim(), getComputedStyle(at).outline]; }"""
+            """() => {
+                const at = document.activeElement;
+                return [at.id || at.getAttribute('aria-label') || at.textContent.trim(), getComputedStyle(at).outline];
+            }"""
         )
         assert "solid 2px" in ring, f"nothing shows that {name} has the focus"
         reached.append("Batch order" if name.startswith("Batch order") else name)
