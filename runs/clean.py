@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date, datetime
 from enum import Enum
-from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -16,7 +15,6 @@ NAME_LENGTH = 300
 
 _DEPTH = 12
 _TEXT_LENGTH = 20_000
-_ITEMS = 5_000
 _VALUES = 100_000
 """Most values kept of one object: a configuration that holds a data set must not hold up the training."""
 
@@ -89,7 +87,7 @@ class _Walk:
             self._inside.pop()
 
     def _first(self, items: Iterable[Any]) -> Iterator[Any]:
-        for item in islice(items, _ITEMS):
+        for item in items:
             if self._left <= 0:
                 return
             yield item

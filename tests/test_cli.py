@@ -204,3 +204,33 @@ def test_commands_start_quickly_enough_to_be_used(filled):
     code += "from trackside.cli import app\ntry: app()\nexcept SystemExit: pass\n"
     code += "assert not {'torch','tensorflow','dash','pandas','plotly'} & set(sys.modules), sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code, url], check=True, capture_output=True)
+
+
+def test_a_journal_that_cannot_be_read_does_not_hide_the_runs(filled):
+    url, _ = filled
+    folder = journal_folder(resolve_url(url))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "00000000000000000000-damaged-0-00000000.journal").write_bytes(b"nothing")
+    answer = command("runs", "list", "--json", store=url)
+    assert answer.returncode == 0
+    assert {run["name"] for run in json.loads(answer.stdout)} == {"first", "second"}
+    assert "damaged" in answer.stderr
+    assert command("sync", store=url).returncode == 1
+
+
+def test_a_terminal_without_unicode_gets_a_table(filled):
+    url, _ = filled
+    answer = command("runs", "list", store=url, env={"PYTHONIOENCODING": "ascii"})
+    assert answer.returncode == 0
+    assert "first" in answer.stdout
+
+
+def test_a_reader_that_leaves_at_once_is_no_failure(filled):
+    url, _ = filled
+    for options in ([], ["--json"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        arguments = [sys.executable, "-m", "trackside.cli", "runs", "list", *options, "--store", url]
+        answer = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+        os.close(writing)
+        assert (answer.returncode, answer.stderr) == (0, b"")

