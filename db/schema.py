@@ -50,13 +50,17 @@ def known_revisions() -> list[str]:
 
 def _refuse_strangers(connection: Connection, found: str | None) -> None:
     where = display_url(connection.engine.url)
+    tables = set(inspect(connection).get_table_names()) - {"alembic_version"}
+    ours = {"runs", "series", "segments"}
+    # A server's database may be shared with other programs; a file that holds other tables was meant for them.
+    strange = bool(tables & ours or (tables and connection.dialect.name == "sqlite"))
+    if (found is None and strange) or (found is not None and not ours <= tables):
+        raise StoreError(f"{where} holds tables of another program: give trackside a database of its own with --store.")
     if found is not None and found not in known_revisions():
         raise StoreError(
             f"{where} has schema {found}, this trackside knows up to {HEAD}: pip install -U trackside, "
             "or use another store with --store."
         )
-    if found is None and {"runs", "series", "segments"} & set(inspect(connection).get_table_names()):
-        raise StoreError(f"{where} holds tables of another program: give trackside a database of its own with --store.")
 
 
 _SCRIPTS = Path(__file__).parent / "migrations"

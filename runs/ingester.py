@@ -53,24 +53,24 @@ class Ingester:
         """Release the file."""
         self.reader.close()
 
-    def advance(self, heartbeat_seconds: float | None = None) -> bool:
+    def advance(self, heartbeat_seconds: float | None = None) -> int:
         """Bring the next reach of the journal into the store.
 
         Args:
             heartbeat_seconds: also note that the process lives, and will say so again within so many seconds.
 
         Returns:
-            True if there may be more to bring.
+            How many bytes of the journal were taken; 0 where there were none.
 
         Raises:
             StoreError: if the store does not take it now; nothing is lost, call again later.
         """
         if self._position is None and not self._load():
-            return False
+            return 0
         assert self._position is not None
         records, after = self.reader.read(self._position)
         if not records and heartbeat_seconds is None:
-            return False
+            return 0
         commit = self._commit(self._position, after, heartbeat_seconds)
         reach = _Reach()
         for kind, body in records:
@@ -82,9 +82,9 @@ class Ingester:
             # The summaries in memory are ahead of the store now: start again from what is stored.
             self._position = None
             raise
-        self._position = after
+        taken, self._position = after - self._position, after
         self.closed = self.closed or commit.closed
-        return bool(records)
+        return taken
 
     def drain(self) -> None:
         """Bring everything that the journal holds."""

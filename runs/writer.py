@@ -11,7 +11,7 @@ from ..db.errors import StoreError
 from ..db.ingest import JournalMovedError
 from ..db.store import Store
 from .ingester import Ingester
-from .journal import JournalWriter
+from .journal import JournalReader, JournalWriter
 from .recorder import Recorder
 
 logger = logging.getLogger("trackside")
@@ -41,6 +41,7 @@ class BackgroundWriter:
         self._recorder = recorder
         self._wake = threading.Event()
         self._stopping = False
+        self._given_up = False
         self._delivered = False
         self._complained = complained  # somebody has said already that the store does not answer
         # A daemon: a training process that ends must never wait for a store that does not answer.
@@ -59,6 +60,7 @@ class BackgroundWriter:
         self._stopping = True
         self._wake.set()
         self._thread.join(patience)
+        self._given_up = True
         return self._delivered
 
     def _work(self) -> None:
@@ -76,7 +78,9 @@ class BackgroundWriter:
                 self._recorder.journal.retry()
                 now = time.monotonic()
                 due = DUE_SECONDS if now >= next_beat else None
-                while ingester.advance(due):
+                # Only a full reach is followed by another at once: while training logs there is always a little more,
+                # and a commit for every few steps would take ten times the processor time of one a second.
+                while ingester.advance(due) >= JournalReader.CHUNK // 2:
                     due = None
                 if now >= next_beat:
                     next_beat = now + HEARTBEAT_SECONDS
@@ -101,7 +105,7 @@ class BackgroundWriter:
             except Exception as error:  # noqa: BLE001 - a defect of ours must not end the delivery of a training's data
                 self._complain(error)
                 pause = _LONGEST_PAUSE
-            if (ingester.closed and succeeded is None) or (stopping and self._complained):
+            if (ingester.closed and succeeded is None) or (stopping and self._complained) or self._given_up:
                 break
             self._wake.wait(0.01 if stopping else pause)
             if not stopping and not self._stopping:

@@ -223,14 +223,3 @@ def test_a_terminal_without_unicode_gets_a_table(filled):
     answer = command("runs", "list", store=url, env={"PYTHONIOENCODING": "ascii"})
     assert answer.returncode == 0
     assert "first" in answer.stdout
-
-
-def test_a_reader_that_leaves_at_once_is_no_failure(filled):
-    url, _ = filled
-    for options in ([], ["--json"]):
-        reading, writing = os.pipe()
-        os.close(reading)
-        arguments = [sys.executable, "-m", "trackside.cli", "runs", "list", *options, "--store", url]
-        answer = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, timeout=120)
-        os.close(writing)
-        assert (answer.returncode, answer.stderr) == (0, b"")

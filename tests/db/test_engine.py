@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,27 @@ def test_network_file_systems_are_told_from_disks(tmp_path):
     (tmp_path / "na s" / "deep").mkdir(parents=True)
     assert network_type(tmp_path / "na s" / "deep", str(mounts)) == "nfs4"
     assert network_type(tmp_path, str(mounts)) is None
+
+
+def test_a_file_that_was_taken_away_is_not_written_to_any_more(tmp_path):
+    path = tmp_path / "runs.db"
+    with open_store(f"sqlite:///{path}") as store:
+        assert store.runs() == []
+        for part in tmp_path.glob("runs.db*"):
+            part.unlink()
+        store.prepare()
+        assert store.runs() == []
+        assert path.exists()
+
+
+def test_a_forked_child_leaves_the_connections_of_its_parent_alone(tmp_path):
+    with open_store(f"sqlite:///{tmp_path}/runs.db") as store:
+        assert store.runs() == []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            child = os.fork()
+        if child == 0:
+            os._exit(0 if store.engine.pool.checkedin() == 0 and store.runs() == [] else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert store.engine.pool.checkedin() == 1
+        assert store.runs() == []

@@ -41,13 +41,33 @@ def test_a_newer_store_is_refused_with_the_cure(store_url):
         open_store(store_url)
 
 
-def test_another_programs_database_is_left_alone(empty_store_url):
-    engine = make_engine(resolve_url(empty_store_url))
-    with engine.connect().execution_options(trackside_write=True) as connection, connection.begin():
-        connection.execute(text("CREATE TABLE runs (theirs INTEGER)"))
-    engine.dispose()
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TABLE runs (theirs INTEGER)"],
+        # It too is kept by Alembic: its revision is not one of ours, and not a newer one either.
+        ["CREATE TABLE alembic_version (version_num TEXT)", "INSERT INTO alembic_version VALUES ('5d2f')"],
+    ],
+)
+def test_another_programs_database_is_left_alone(empty_store_url, statements):
+    make_tables(empty_store_url, statements)
     with pytest.raises(StoreError, match="another program"):
         open_store(empty_store_url)
+
+
+def test_a_file_of_another_program_gets_no_tables_of_ours(tmp_path):
+    url = f"sqlite:///{tmp_path}/theirs.db"
+    make_tables(url, ["CREATE TABLE customers (name TEXT)"])
+    with pytest.raises(StoreError, match="another program"):
+        open_store(url)
+
+
+def make_tables(url, statements):
+    engine = make_engine(resolve_url(url))
+    with engine.connect().execution_options(trackside_write=True) as connection, connection.begin():
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
 
 
 def test_many_processes_may_come_first(empty_store_url):

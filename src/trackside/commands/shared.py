@@ -30,16 +30,8 @@ JSONOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 References = Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Ids, unique beginnings of ids, or names.")]
 Reference = Annotated[str, typer.Argument(metavar="RUN", help="Id, unique beginning of an id, or name.")]
 
-
-class _Output(Console):
-    """Standard output whose reader may leave early; `main` then ends quietly, where rich would exit with 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
 # Not cut to 80 columns where nobody looks at columns: in a pipe, a file, a report of continuous integration.
-out = _Output(highlight=False, width=None if sys.stdout.isatty() else 160)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 
