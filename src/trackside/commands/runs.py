@@ -19,13 +19,16 @@ STATE_STYLES = {"running": "cyan", "finished": "green", "failed": "red", "killed
 
 
 @app.callback(invoke_without_command=True)
-def default(context: typer.Context) -> None:
+def default(context: typer.Context, json: JSONOption = False, store: StoreOption = None) -> None:
     """List runs, look at one, tag, annotate, delete and restore.
 
     Example: trackside runs list --project mnist
     """
     if context.invoked_subcommand is None:
-        list_runs()
+        list_runs(json=json, store=store)
+    elif json or store:
+        command = context.invoked_subcommand
+        raise UsageError(f"Options come after the command: trackside runs {command} … --store URL.")
 
 
 @app.command("list")
