@@ -160,11 +160,16 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
             raise PreventUpdate
         store = source()
         units = metric_units(store, load(store, query.runs))
-        # One more leaves those that are drawn alone; the browser then says which of the empty ones it can see.
+        # Panels that stay keep their curves; the browser then says which of the empty ones it can see.
+        change = Patch()
         if wanted[: len(present)] == present:
-            more = Patch()
-            more.extend([compare_panels.panel(metric, units.get(metric)) for metric in wanted[len(present) :]])
-            return more
+            change.extend([compare_panels.panel(metric, units.get(metric)) for metric in wanted[len(present) :]])
+            return change
+        if [metric for metric in present if metric in wanted] == wanted:
+            for place in reversed(range(len(present))):
+                if present[place] not in wanted:
+                    del change[place]
+            return change
         return [compare_panels.panel(metric, units.get(metric)) for metric in wanted]
 
     @app.callback(

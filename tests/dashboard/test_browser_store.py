@@ -54,17 +54,17 @@ def test_a_store_that_goes_away_is_said_and_recovers_by_itself(
         expect(other.locator("#summary table")).to_be_visible()
 
         postgresql_server.stop()
-        expect(page.get_by_role("alert")).to_contain_text(re.compile(r"\w+.*\.$"), timeout=15_000)
-        expect(page.get_by_role("alert")).not_to_contain_text("Traceback")
+        expect(page.locator("#banner")).to_contain_text(re.compile(r"\w+.*\.$"), timeout=15_000)
+        expect(page.locator("#banner")).not_to_contain_text("Traceback")
         expect(row(page, first)).to_be_visible()  # what was known stays on the page
         other.get_by_role("textbox", name="Horizontal axis").click()
         other.get_by_role("option", name="Epoch").click()
-        expect(other.get_by_role("alert")).not_to_be_empty(timeout=15_000)
+        expect(other.locator("#banner")).not_to_be_empty(timeout=15_000)
 
         postgresql_server.start()
         page.bring_to_front()
-        expect(page.get_by_role("alert")).to_be_empty(timeout=20_000)
-        expect(other.get_by_role("alert")).to_be_empty(timeout=20_000)
+        expect(page.locator("#banner")).to_be_empty(timeout=20_000)
+        expect(other.locator("#banner")).to_be_empty(timeout=20_000)
         expect(panel.locator(".xtitle")).to_contain_text("Epoch", timeout=10_000)  # what failed was done again
         with trackside.start_run(name="after", store=url) as run:
             run.log({"train/loss": 1.0}, step=0)
