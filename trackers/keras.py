@@ -256,8 +256,7 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
     @guarded("record the exception")
     def _on_error(self, error: BaseException) -> None:
         if self._fit is not None:
-            killed = self._fit.session.terminated or isinstance(error, KeyboardInterrupt | SystemExit)
-            self._end("killed" if killed else "failed", error)
+            self._end(self._fit.session.state_after(error), error)
 
     @guarded("record the end of the training")
     def _on_vanished(self, session: TrackerSession) -> None:

@@ -18,8 +18,7 @@ Receiver = Callable[[list[NDArray[Any]]], None]
 class BatchKeeper:
     """Puts the first batches aside from inside the step and hands them out afterwards.
 
-    A batch is assigned to variables on the host, which shares its memory instead of copying it. After the last one
-    the step only compares a counter.
+    A batch is assigned to variables on the host; once the last one has been handed out, nothing is held or copied.
 
     Args:
         receive: gets the arrays of one batch; called in the order of the batches.

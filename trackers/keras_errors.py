@@ -73,15 +73,18 @@ class CallbackWatch:
         self._finalizer = weakref.finalize(callbacks, on_vanished)
         self._finalizer.atexit = False  # at the end of the process the run's own end comes first
         for name in HOOKS:
-            vars(callbacks)[name] = reporting(self._hook(name), on_error)
+            vars(callbacks)[name] = self._hook(getattr(type(callbacks), name), on_error)
 
-    def _hook(self, name: str) -> Callable[..., Any]:
+    def _hook(self, method: Callable[..., Any], on_error: OnError) -> Callable[..., Any]:
         # Holds the list weakly: through a strong reference the list would keep itself alive.
         reference = self._list
 
         def hook(*args: Any, **kwargs: Any) -> Any:
-            callbacks = reference()
-            return None if callbacks is None else getattr(type(callbacks), name)(callbacks, *args, **kwargs)
+            try:
+                return method(reference(), *args, **kwargs)
+            except BaseException as error:
+                on_error(error)
+                raise
 
         return hook
 

@@ -300,8 +300,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
                 self._open(trainer, pl_module, None)  # training failed before it began; that is worth a run
         session = self._session
         if session is not None and trainer.state.fn == "fit":
-            killed = session.terminated or isinstance(exception, KeyboardInterrupt | SystemExit)
-            self._end("killed" if killed else "failed", exception)
+            self._end(session.state_after(exception), exception)
 
     def _end(self, state: EndState, error: BaseException | None) -> None:
         session, recorder = self._session, self._recorder

@@ -288,10 +288,22 @@ class TrackerSession:
     def _on_termination(self, name: str) -> None:
         self.run.event("signal", f"The process received {name}.", step=self.step, detail={"signal": name})
 
-    def finish_after(self, error: BaseException) -> None:
-        """End the run after an exception: killed for an interrupt, an exit or a signal, failed for all others."""
-        killed = self.terminated or isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-        self.finish("killed" if killed else "failed", error)
+    def state_after(self, error: BaseException) -> EndState:
+        """Return how a run ends that an exception ends: killed for an interrupt, an exit or a signal, else failed."""
+        killed = self.terminated or _was_interrupted(error) or isinstance(error, SystemExit | GeneratorExit)
+        return "killed" if killed else "failed"
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind an exception: TensorFlow makes an error of its own of one that struck in a kernel."""
+    link: BaseException | None = error
+    for _ in range(20):  # a chain may lead back to itself
+        if link is None:
+            return False
+        if isinstance(link, KeyboardInterrupt) or "KeyboardInterrupt" in str(link)[:2000]:
+            return True
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def epochs_done(epoch: int, batch: int, batches: int | float | None) -> float:

@@ -163,13 +163,19 @@ def test_a_step_logs_the_loss_of_its_own_batch(tracker: KerasTracker, read: Any,
 def test_training_is_bit_for_bit_what_it_is_without(tracker: KerasTracker, read: Any, how: dict[str, Any]) -> None:
     tracker = KerasTracker(name="run", store=tracker.options.store, gradient_norm=True)
     validation = {"validation_data": (X[:20], Y[:20]), "epochs": 3}
+    seen: tuple[list[Any], list[Any]] = ([], [])
+    listen = [
+        keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs, to=to: to.append((batch, logs)))
+        for to in seen
+    ]
     plain = make_model(normalized=True, optimizer=keras.optimizers.Adam(0.02), **how)
-    expected = fit(plain, **validation).history
+    expected = fit(plain, listen[0], **validation).history
     tracked = make_model(normalized=True, optimizer=keras.optimizers.Adam(0.02), **how)
-    history = fit(tracked, tracker, **validation).history
+    history = fit(tracked, listen[1], tracker, **validation).history
 
     assert tracker.guard.failures == {}
     assert history == expected
+    assert seen[0] == seen[1]
     for one, other in zip(plain.get_weights(), tracked.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(plain.optimizer.variables, tracked.optimizer.variables, strict=True):

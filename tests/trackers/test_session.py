@@ -57,7 +57,8 @@ def test_one_update_is_one_record(sqlite_url: str) -> None:
         infos = {info.name: info for info in store.series_infos([run.id])}
         assert infos["val/loss"].reduction == "epoch_mean"
         assert (infos["step/seconds"].unit, infos["step/seconds"].reduction) == ("seconds", "batch")
-        assert (infos["cpu/percent"].unit, infos["cpu/percent"].reduction) == ("percent", "sample")
+        memory = infos["process/memory_bytes"]
+        assert (memory.unit, memory.reduction) == ("bytes", "sample")
         axes = store.axes(run)
         latest = {int(step): (e, s) for step, e, s in zip(axes.steps, axes.epochs, axes.samples, strict=True)}
         assert latest == {0: (0.5, 32), 1: (1.0, 64)}
@@ -139,7 +140,7 @@ def test_guard_counts_and_says_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_exceptions_end_in_their_states(sqlite_url: str) -> None:
     for error, state in ((ValueError("x"), "failed"), (KeyboardInterrupt(), "killed"), (SystemExit(1), "killed")):
         session = TrackerSession.start(TrackerOptions(store=sqlite_url, system=False), Guard())
-        session.finish_after(error)
+        session.finish(session.state_after(error), error)
         with trackside.open_store(sqlite_url) as store:
             assert store.run(session.run.id).state == state
 
@@ -285,3 +286,13 @@ def test_a_forked_child_leaves_the_run_alone(sqlite_url: str) -> None:
         run = only_run(store)
         assert run.state == "finished"
         assert store.series(run, "train/loss").values.tolist() == [1.0, 2.0]
+
+
+def test_an_interrupt_that_a_framework_wrapped_is_one_all_the_same(sqlite_url: str) -> None:
+    for wrapped in (RuntimeError("UnknownError: KeyboardInterrupt: in a kernel"), RuntimeError("stopped")):
+        session = TrackerSession.start(TrackerOptions(store=sqlite_url, system=False), Guard())
+        if "stopped" in str(wrapped):
+            wrapped.__context__ = KeyboardInterrupt()
+        session.finish(session.state_after(wrapped), wrapped)
+    with trackside.open_store(sqlite_url) as store:
+        assert [run.state for run in store.runs()] == ["killed", "killed"]
