@@ -34,6 +34,9 @@ def child_environment(job: Job) -> dict[str, str]:
         environment[name] = threads
     environment["KERAS_BACKEND"] = "tensorflow"
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    if job.workload.root is not None:
+        given = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = job.workload.root if not given else os.pathsep.join([job.workload.root, given])
     if job.settings.store is not None:
         # Not on the command line: the URL of a server holds a password, and everybody may list processes.
         environment["TRACKSIDE_STORE"] = job.settings.store
@@ -53,7 +56,7 @@ class TrainingProcess:
         self.command = [
             sys.executable,
             "-m",
-            job.workload.modules[job.framework],
+            job.workload.script(job.framework),
             *replace(job.settings, store=None).to_arguments(),
         ]
         self._process = subprocess.Popen(

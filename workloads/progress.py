@@ -46,9 +46,9 @@ def job_labels(jobs: Sequence[Job]) -> list[str]:
     return [f"{job.label} #{job.settings.seed}" if several else job.label for job in jobs]
 
 
-def describe_metrics(standing: Standing) -> str:
-    """The last loss and accuracy in a few words; empty before the first."""
-    shown = (("train/loss", "loss"), ("val/acc", "val/acc"))
+def describe_metrics(job: Job, standing: Standing) -> str:
+    """The last loss and the workload's first metric in a few words; empty before the first."""
+    shown = [("train/loss", "loss"), *((name, name) for name in job.workload.metrics[:1])]
     return "  ".join(f"{word} {standing.metrics[name]:.4f}" for name, word in shown if name in standing.metrics)
 
 
@@ -64,6 +64,7 @@ class BarDisplay:
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
         )
+        self.jobs = jobs
         self.tasks: list[TaskID] = [
             self.progress.add_task(label, total=job.settings.steps, start=False, note="waiting")
             for label, job in zip(job_labels(jobs), jobs, strict=True)
@@ -85,12 +86,12 @@ class BarDisplay:
         task = self.tasks[index]
         if standing.run is not None:
             self.progress.start_task(task)  # the time left is of training alone, without the imports
-            note = describe_metrics(standing) or "first step"
+            note = describe_metrics(self.jobs[index], standing) or "first step"
             self.progress.update(task, completed=standing.steps, note=note)
 
     def ended(self, index: int, standing: Standing, state: str) -> None:
         task = self.tasks[index]
-        note = describe_metrics(standing)
+        note = describe_metrics(self.jobs[index], standing)
         if state != "finished":  # a full bar says that much
             note = f"{note}  {state}".strip()
         self.progress.update(task, completed=standing.steps, note=note)
@@ -103,7 +104,7 @@ class LineDisplay:
     def __init__(self, console: Console, jobs: Sequence[Job]) -> None:
         self.console = console
         self.labels = job_labels(jobs)
-        self.totals = [job.settings.steps for job in jobs]
+        self.jobs = jobs
         self._printed = (0.0, -1)  # when, and at which step
 
     def __enter__(self) -> Self:
@@ -124,10 +125,13 @@ class LineDisplay:
     def advanced(self, index: int, standing: Standing) -> None:
         when, step = self._printed
         if standing.steps > step and time.monotonic() - when >= PLAIN_SECONDS:
-            self._line(index, f"step {standing.steps}/{self.totals[index]}  {describe_metrics(standing)}".rstrip())
+            self._line(index, f"step {self._where(index, standing)}")
             self._printed = (time.monotonic(), standing.steps)
 
     def ended(self, index: int, standing: Standing, state: str) -> None:
-        self._line(
-            index, f"{state} after {standing.steps}/{self.totals[index]} steps  {describe_metrics(standing)}".rstrip()
-        )
+        where, _, metrics = self._where(index, standing).partition("  ")
+        self._line(index, f"{state} after {where} steps  {metrics}".rstrip())
+
+    def _where(self, index: int, standing: Standing) -> str:
+        job = self.jobs[index]
+        return f"{standing.steps}/{job.settings.steps}  {describe_metrics(job, standing)}".rstrip()

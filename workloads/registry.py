@@ -1,110 +1,76 @@
-"""What can be run: one entry a workload, read without importing a framework."""
+"""What can be run: the workloads that come with trackside, and those of somebody's own. Imports no framework."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+import importlib
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 from ..db.errors import UsageError
-from .digits_cnn import problem as digits_cnn
+from .workload import Workload
 
-FRAMEWORKS = ("torch", "tensorflow")
-MODES = ("eager", "graph", "xla", "compile")
-PRECISIONS = ("float32", "float64", "bf16-mixed", "fp16-mixed")
-OPTIMIZERS = ("exact", "stock")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """One training problem and the forms in which it is offered.
-
-    Attributes:
-        name: what `trackside run` calls it.
-        summary: one line for `trackside workloads`.
-        modules: the script of each framework, run as `python -m`.
-        modes: execution modes of each framework, its default first.
-        precisions: what both frameworks offer, the default first.
-        data: what the images are, and whose.
-        train_samples: samples in one epoch before the last partial batch is dropped.
-        steps: optimizer updates of a default run.
-        batch_size: batch size of a default run.
-        seconds: how long a default run of both frameworks takes on two slow CPU cores, imports included.
-        metric: the final measurement and what a default run reaches.
-    """
-
-    name: str
-    summary: str
-    modules: Mapping[str, str]
-    modes: Mapping[str, tuple[str, ...]]
-    precisions: tuple[str, ...]
-    data: str
-    train_samples: int
-    steps: int
-    batch_size: int
-    seconds: int
-    metric: str
-    optimizers: tuple[str, ...] = field(default=OPTIMIZERS)
-
-    @property
-    def frameworks(self) -> tuple[str, ...]:
-        """The frameworks it is written in."""
-        return tuple(self.modules)
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry as `trackside workloads --json` prints it."""
-        return {
-            "name": self.name,
-            "summary": self.summary,
-            "frameworks": list(self.frameworks),
-            "modes": [mode for mode in MODES if any(mode in modes for modes in self.modes.values())],
-            "modes_by_framework": {framework: list(modes) for framework, modes in self.modes.items()},
-            "precisions": list(self.precisions),
-            "optimizers": list(self.optimizers),
-            "data": self.data,
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "seconds": self.seconds,
-            "metric": self.metric,
-        }
-
-
-WORKLOADS: Mapping[str, Workload] = MappingProxyType(
-    {
-        "digits-cnn": Workload(
-            name="digits-cnn",
-            summary="Small CNN with batch normalisation on images of handwritten digits",
-            modules={
-                "torch": "trackside.workloads.digits_cnn.torch_lightning",
-                "tensorflow": "trackside.workloads.digits_cnn.keras_tensorflow",
-            },
-            modes={"torch": ("eager", "compile"), "tensorflow": ("graph", "eager", "xla")},
-            precisions=("float32", "float64"),
-            data="1,797 real 8x8 images from scikit-learn (UCI handwritten digits, CC BY 4.0); nothing is downloaded",
-            train_samples=digits_cnn.TRAIN_SAMPLES,
-            steps=digits_cnn.STEPS,
-            batch_size=digits_cnn.BATCH_SIZE,
-            seconds=45,
-            metric="val/acc 0.98 or more",
-        ),
-    }
-)
+BUILT_IN = ("digits_cnn",)
+"""Folders beside this file, each with a `problem` module that holds a `WORKLOAD`."""
 
 
 def list_workloads() -> list[Workload]:
-    """All workloads, by name."""
-    return [WORKLOADS[name] for name in sorted(WORKLOADS)]
+    """All workloads that come with trackside, by name."""
+    found = [_entry(f"{__package__}.{folder}") for folder in BUILT_IN]
+    return sorted(found, key=lambda workload: workload.name)
 
 
 def find_workload(name: str) -> Workload:
-    """The workload of that name.
+    """The workload of that name, or one of somebody's own.
+
+    Args:
+        name: a name that `list_workloads` knows, the path of a folder, or the dotted name of a package.
 
     Raises:
         UsageError: there is none.
     """
+    folder = name.replace("-", "_")
+    if folder in BUILT_IN:
+        return _entry(f"{__package__}.{folder}")
+    if "/" in name or Path(name).is_dir():
+        package, root = _importable(Path(name))
+        return replace(_entry(package), root=root)
+    if "." in name:
+        return _entry(name)
+    known = ", ".join(folder.replace("_", "-") for folder in sorted(BUILT_IN))
+    raise UsageError(
+        f"There is no workload named {name!r}: run one of {known}, or name the folder of one of your own (./{name})."
+    )
+
+
+def _importable(folder: Path) -> tuple[str, str]:
+    """The dotted name of a folder given by its path, and the folder it is importable from; it is so from now on."""
+    folder = folder.resolve()
+    if not (folder / "problem.py").is_file():
+        raise UsageError(f"{folder} is no workload: it has no problem.py; docs/workloads.md says what belongs in it.")
+    top = folder
+    while (top.parent / "__init__.py").is_file():
+        top = top.parent
+    root = str(top.parent)
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    return ".".join(folder.relative_to(root).parts), root
+
+
+def _entry(package: str) -> Workload:
     try:
-        return WORKLOADS[name]
-    except KeyError:
-        known = ", ".join(sorted(WORKLOADS))
-        raise UsageError(f"There is no workload named {name!r}: run one of {known}.") from None
+        problem = importlib.import_module(f"{package}.problem")
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{package}.problem".startswith(error.name):
+            raise UsageError(
+                f"The workload {package} needs {error.name}, which is not installed: pip install {error.name}."
+            ) from error
+        raise UsageError(
+            f"There is no workload {package!r}: name the folder that holds its problem.py, or one of "
+            "trackside workloads."
+        ) from error
+    workload = getattr(problem, "WORKLOAD", None)
+    if not isinstance(workload, Workload):
+        raise UsageError(f"{package}.problem defines no WORKLOAD: docs/workloads.md says what belongs in it.")
+    return workload

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ..db.records import State
 from ..db.store import Store, open_store
-from .plan import Job, plan_jobs
+from .plan import Job, Request, plan_jobs
 from .process import Interrupts, TrainingProcess
 from .progress import Display, job_labels, open_display
 from .watch import RunWatch
@@ -32,7 +32,7 @@ class Outcome:
         exit_code: of the process, negative for a signal; None where it was never started.
         steps: optimizer updates done.
         seconds: of the process, imports included.
-        metrics: last value of `train/loss`, `val/loss`, `val/acc` and `step/seconds`.
+        metrics: last value of `train/loss`, `val/loss`, the workload's metrics and `step/seconds`.
         last_lines: the end of what the process printed, where it failed.
     """
 
@@ -46,48 +46,14 @@ class Outcome:
     last_lines: tuple[str, ...] = ()
 
 
-def run_workload(
-    name: str,
-    *,
-    framework: str = "both",
-    mode: str | None = None,
-    precision: str = "float32",
-    optimizer: str = "exact",
-    devices: int = 1,
-    steps: int | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    threads: int = 1,
-    repeat: int = 1,
-    store: str | None = None,
-    project: str | None = None,
-    group: str | None = None,
-    tensorboard: str | None = None,
-    console: Console,
-) -> list[Outcome]:
+def run_workload(request: Request, console: Console) -> list[Outcome]:
     """Train a workload in one framework or both and record the runs.
 
     The trainings never overlap: they would compete for the same cores, and no step time would mean anything. One that
     fails leaves the others as they are. Ctrl-C ends the one that runs, records it as killed and starts no other.
 
     Args:
-        name: the workload.
-        framework: `torch`, `tensorflow` or `both`.
-        mode: execution mode; None is each framework's own default.
-        precision: `float32` or `float64`.
-        optimizer: `exact` computes PyTorch's formulas in both frameworks, `stock` uses Keras' own in Keras.
-        devices: how many devices to train on.
-        steps: optimizer updates; None is the workload's default.
-        epochs: passes over the data, instead of `steps`.
-        batch_size: samples in a batch; None is the workload's default.
-        seed: of the initial weights and the order of the batches; each repeat adds one.
-        threads: CPU threads for the arithmetic.
-        repeat: how often to train everything.
-        store: URL of the store; None for `TRACKSIDE_STORE` or the default.
-        project: project of the runs; None is the workload's name.
-        group: shared by all runs of this call; None makes up a new one.
-        tensorboard: folder for TensorBoard event files as well.
+        request: what to train.
         console: where progress and failures are shown.
 
     Returns:
@@ -97,24 +63,11 @@ def run_workload(
         UsageError: the request cannot be met; nothing was started.
         StoreError: the store cannot be used; nothing was started.
     """
-    jobs = plan_jobs(
-        name,
-        framework=framework,
-        mode=mode,
-        precision=precision,
-        optimizer=optimizer,
-        devices=devices,
-        steps=steps,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        threads=threads,
-        repeat=repeat,
-        store=store,
-        project=project,
-        group=group,
-        tensorboard=tensorboard,
-    )
+    return run_jobs(plan_jobs(request), request.store, console)
+
+
+def run_jobs(jobs: Sequence[Job], store: str | None, console: Console) -> list[Outcome]:
+    """Run trainings one after the other; see `run_workload`."""
     outcomes: list[Outcome] = []
     with open_store(store) as opened, Interrupts().watched() as interrupts, open_display(console, jobs) as display:
         for index, job in enumerate(jobs):
@@ -190,11 +143,12 @@ def print_summary(console: Console, outcomes: Sequence[Outcome]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("run", "training", "state"):
         table.add_column(column, no_wrap=True)
-    for column in ("steps", "val/loss", "val/acc", "seconds"):
+    metrics = list(dict.fromkeys(["val/loss", *(name for o in outcomes for name in o.job.workload.metrics)]))
+    for column in ("steps", *metrics, "seconds"):
         table.add_column(column, justify="right")
     labels = job_labels([outcome.job for outcome in outcomes])
     for outcome, label in zip(outcomes, labels, strict=True):
-        values = [outcome.metrics.get(key) for key in ("val/loss", "val/acc")]
+        values = [outcome.metrics.get(name) for name in metrics]
         table.add_row(
             outcome.run_id or "–",
             label,

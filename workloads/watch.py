@@ -9,7 +9,8 @@ from ..db.records import RunInfo
 from ..db.store import Store
 from .plan import Job
 
-SHOWN = ("train/loss", "val/loss", "val/acc", "step/seconds")
+SHOWN = ("train/loss", "val/loss", "step/seconds")
+"""Read of every training, beside the workload's own metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class RunWatch:
         try:
             run = self._current()
             if run is not None:
-                infos = self.store.series_infos([run.id], SHOWN)
+                infos = self.store.series_infos([run.id], [*SHOWN, *self.job.workload.metrics])
                 self.standing = Standing(
                     steps=0 if run.last_step is None else run.last_step + 1,
                     metrics={info.name: info.last for info in infos if info.rank == 0},

@@ -69,7 +69,7 @@ def printed(console: Console) -> str:
 )
 def test_what_cannot_be_run_is_one_sentence_before_anything_starts(options, sentence, url, tmp_path, console):
     with pytest.raises(UsageError) as caught:
-        run_workload("digits-cnn", store=url, console=console, **options)
+        run_workload(Request(workload="digits-cnn", store=url, **options), console)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -78,7 +78,7 @@ def test_what_cannot_be_run_is_one_sentence_before_anything_starts(options, sent
 
 def test_an_unknown_workload_names_those_there_are(console):
     with pytest.raises(UsageError, match="digits-cnn"):
-        run_workload("mnist", console=console)
+        run_workload(Request(workload="mnist"), console)
 
 
 @pytest.mark.parametrize(
@@ -93,21 +93,21 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(missing, f
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
     with pytest.raises(UsageError, match=command):
-        plan_jobs("digits-cnn", framework=framework)
+        plan_jobs(Request(workload="digits-cnn", framework=framework)
 
 
 def test_compile_without_a_compiler_is_refused(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UsageError, match="needs a C\\+\\+ compiler"):
-        plan_jobs("digits-cnn", framework="torch", mode="compile")
+        plan_jobs(Request(workload="digits-cnn", framework="torch", mode="compile")
 
 
 # What the children are told
 
 
 def test_repeats_alternate_and_add_one_to_the_seed_of_both():
-    jobs = plan_jobs("digits-cnn", repeat=2, seed=5, precision="float64", optimizer="stock")
+    jobs = plan_jobs(Request(workload="digits-cnn", repeat=2, seed=5, precision="float64", optimizer="stock")
     assert [(job.framework, job.settings.seed) for job in jobs] == [
         ("torch", 5),
         ("tensorflow", 5),
@@ -116,16 +116,15 @@ def test_repeats_alternate_and_add_one_to_the_seed_of_both():
     ]
     assert len({job.settings.group for job in jobs}) == 1
     assert jobs[1].settings.name == "digits-cnn-tensorflow-float64-stock-seed5"
-    assert plan_jobs("digits-cnn")[0].settings.group != jobs[0].settings.group
+    assert plan_jobs(Request(workload="digits-cnn", )[0].settings.group != jobs[0].settings.group
 
 
 def test_epochs_become_whole_batches():
-    assert plan_jobs("digits-cnn", epochs=3, batch_size=100)[0].settings.steps == 3 * 14
+    assert plan_jobs(Request(workload="digits-cnn", epochs=3, batch_size=100)[0].settings.steps == 3 * 14
 
 
 def test_a_command_line_carries_the_settings_but_never_the_store():
-    job = plan_jobs(
-        "digits-cnn",
+    job = plan_jobs(Request(workload="digits-cnn", ,
         framework="tensorflow",
         mode="xla",
         threads=3,
@@ -157,7 +156,7 @@ def test_every_entry_of_the_registry_says_what_the_command_prints():
 
 
 def test_bars_show_every_training_with_its_last_values(url):
-    jobs = plan_jobs("digits-cnn", steps=40, repeat=2)
+    jobs = plan_jobs(Request(workload="digits-cnn", steps=40, repeat=2)
     terminal = Console(file=io.StringIO(), force_terminal=True, width=80, _environ={})
     with open_store(url) as store, open_display(terminal, jobs) as display:
         with start_run("made-up", store=url) as run:

@@ -9,142 +9,80 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, while TensorFlow is imported: errors only
-os.environ["KERAS_BACKEND"] = "tensorflow"
+from .. import keras_training, torch_exact  # before Keras, whose environment it sets
 
+# isort: split
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers
-from numpy.typing import NDArray
 
-import trackside
-
-from .. import torch_exact
-from ..settings import Settings, parse_settings
-from . import problem
-
-MODES = ("graph", "eager", "xla")
-PRECISIONS = ("float32", "float64")
+from ..layout import CONV2D, SAME, flattened_images
+from ..problem import Problem
+from ..settings import Settings
+from . import problem as digits
 
 
-def build_model(optimizer: str) -> keras.Model:
-    """Two convolutions with batch normalisation and a linear head: 6,138 trainable parameters."""
+def build_model(channels: int, optimizer: str) -> keras.Model:
+    """Two convolutions with batch normalisation and a linear head: 6,138 trainable parameters with 16 channels."""
 
-    def norm() -> layers.Layer:
+    def norm(name: str) -> layers.Layer:
         if optimizer == "exact":
-            return torch_exact.BatchNormalization(problem.NORM_MOMENTUM, problem.NORM_EPSILON)
-        return layers.BatchNormalization(momentum=1 - problem.NORM_MOMENTUM, epsilon=problem.NORM_EPSILON)
+            return torch_exact.BatchNormalization(digits.NORM_MOMENTUM, digits.NORM_EPSILON, name=name)
+        return layers.BatchNormalization(momentum=1 - digits.NORM_MOMENTUM, epsilon=digits.NORM_EPSILON, name=name)
 
     return keras.Sequential(
         [
             keras.Input((8, 8, 1)),  # (B, 8, 8, 1)
-            layers.Conv2D(16, 3, padding="same", use_bias=False),  # the normalisation after it has a bias
-            norm(),
+            # The normalisation after a convolution has a bias.
+            layers.Conv2D(channels, 3, padding="same", use_bias=False, name="conv1"),
+            norm("norm1"),
             layers.ReLU(),
-            layers.MaxPooling2D(2),  # (B, 4, 4, 16)
-            layers.Conv2D(32, 3, padding="same", use_bias=False),
-            norm(),
+            layers.MaxPooling2D(2),  # (B, 4, 4, C)
+            layers.Conv2D(2 * channels, 3, padding="same", use_bias=False, name="conv2"),
+            norm("norm2"),
             layers.ReLU(),
-            layers.MaxPooling2D(2),  # (B, 2, 2, 32)
-            layers.Flatten(),  # (B, 128)
-            layers.Dense(problem.CLASSES),  # (B, 10)
+            layers.MaxPooling2D(2),  # (B, 2, 2, 2C)
+            layers.Flatten(),  # (B, 8C)
+            layers.Dense(digits.CLASSES, name="head"),  # (B, 10)
+            layers.Activation("linear", dtype=keras.config.floatx()),  # half precision ends before the loss
         ]
     )
 
 
-def load_weights(model: keras.Model, weights: dict[str, NDArray[np.float32]]) -> None:
-    """Put PyTorch's weights into the layers, in Keras' layout."""
-    conv1, norm1, conv2, norm2, head = (layer for layer in model.layers if layer.weights)
-    for layer, name in ((conv1, "conv1"), (conv2, "conv2")):
-        layer.kernel.assign(weights[f"{name}.weight"].transpose(2, 3, 1, 0))  # (out, in, h, w) -> (h, w, in, out)
-    for layer, name in ((norm1, "norm1"), (norm2, "norm2")):
-        layer.gamma.assign(weights[f"{name}.weight"])
-        layer.beta.assign(weights[f"{name}.bias"])
-    # PyTorch flattens channels first, Keras channels last: the rows of the head follow.
-    kernel = weights["head.weight"].reshape(problem.CLASSES, 32, 2, 2).transpose(2, 3, 1, 0)  # (2, 2, 32, 10)
-    head.kernel.assign(kernel.reshape(128, problem.CLASSES))
-    head.bias.assign(weights["head.bias"])
+def build(problem: Problem, settings: Settings) -> keras.Model:
+    """The compiled model, without its initial weights."""
+    model = build_model(settings.size, settings.optimizer)
+    sgd = torch_exact.TorchSGD if settings.optimizer == "exact" else keras.optimizers.SGD
+    # A NumPy double makes Keras evaluate the schedule in double precision; a Python float would give float32.
+    rate = np.float64(digits.LEARNING_RATE)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, decay_steps=settings.steps)
+    model.compile(
+        optimizer=sgd(schedule, momentum=digits.MOMENTUM),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="acc")],
+        **keras_training.compile_options(settings),
+    )
+    return model
 
 
-def batches(digits: problem.Digits, settings: Settings, epochs: int) -> tf.data.Dataset:
-    """All batches of the run, one epoch after another, in the order drawn beforehand."""
-    images = tf.constant(digits.train_images[..., np.newaxis], keras.config.floatx())  # (1437, 8, 8, 1)
-    labels = tf.constant(digits.train_labels)  # (1437,)
-    order = problem.sample_order(settings.seed, epochs)  # (epochs, 1437)
-    whole = problem.steps_per_epoch(settings.batch_size) * settings.batch_size
-    indices = order[:, :whole].reshape(-1, settings.batch_size)  # (batches, B)
-    dataset = tf.data.Dataset.from_tensor_slices(indices)
-    return dataset.map(lambda index: (tf.gather(images, index), tf.gather(labels, index))).prefetch(2)
-
-
-class StopAfter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends training at a given update with a last validation, wherever in an epoch it falls."""
-
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.steps = steps
-        self.done = 0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.done += 1
-        if self.done == self.steps:
-            self.model.stop_training = True
+def pairings(model: keras.Model) -> Sequence[keras_training.Pairing]:
+    """Which variable holds which of PyTorch's tensors."""
+    paired: list[keras_training.Pairing] = []
+    for number in (1, 2):
+        paired.append((f"conv{number}.weight", model.get_layer(f"conv{number}").kernel, CONV2D))
+        norm = model.get_layer(f"norm{number}")
+        paired += [(f"norm{number}.weight", norm.gamma, SAME), (f"norm{number}.bias", norm.beta, SAME)]
+    head = model.get_layer("head")
+    channels = head.kernel.shape[0] // 4
+    return [*paired, ("head.weight", head.kernel, flattened_images(channels, 2, 2)), ("head.bias", head.bias, SAME)]
 
 
 def train(settings: Settings) -> dict[str, float]:
     """Train once as told, record the run, and return the last validation."""
-    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
-    tf.config.experimental.enable_tensor_float_32_execution(False)  # float32 means float32, in both frameworks
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # or it takes all of the memory at once
-    keras.config.set_floatx(settings.precision)
-    keras.utils.set_random_seed(settings.seed)
-
-    digits = problem.load_digits()
-    epochs = problem.epochs(settings.steps, settings.batch_size)
-    validation_images = digits.validation_images[..., np.newaxis]  # (360, 8, 8, 1)
-
-    model = build_model(settings.optimizer)
-    load_weights(model, problem.initial_weights(settings.seed))
-    sgd = torch_exact.TorchSGD if settings.optimizer == "exact" else keras.optimizers.SGD
-    # A NumPy double makes Keras evaluate the schedule in double precision; a Python float would give float32.
-    rate = np.float64(problem.LEARNING_RATE)
-    schedule = keras.optimizers.schedules.CosineDecay(rate, decay_steps=settings.steps)
-    model.compile(
-        optimizer=sgd(schedule, momentum=problem.MOMENTUM),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="acc")],
-        run_eagerly=settings.mode == "eager",
-        jit_compile=settings.mode == "xla",
-    )
-    tracker = trackside.KerasTracker(
-        name=settings.name,
-        project=settings.project or "digits-cnn",
-        group=settings.group,
-        workload="digits-cnn",
-        config=problem.config(settings, digits),
-        store=settings.store,
-        tensorboard=settings.tensorboard,
-    )
-    history = model.fit(
-        batches(digits, settings, epochs),
-        epochs=epochs,
-        steps_per_epoch=problem.steps_per_epoch(settings.batch_size),
-        validation_data=(validation_images, digits.validation_labels),
-        validation_batch_size=len(validation_images),
-        callbacks=[tracker, StopAfter(settings.steps)],
-        shuffle=False,
-        verbose=0,
-    )
-    return {name: history.history[name.replace("/", "_")][-1] for name in ("val/loss", "val/acc")}
+    return keras_training.fit(digits.WORKLOAD, digits.load(settings), settings, build, pairings)
 
 
 if __name__ == "__main__":
-    options = parse_settings(
-        __doc__, modes=MODES, precisions=PRECISIONS, steps=problem.STEPS, batch_size=problem.BATCH_SIZE
-    )
-    print(*(f"{name} {value:.4f}" for name, value in train(options).items()))
+    keras_training.run_script(digits.WORKLOAD, __doc__, train)

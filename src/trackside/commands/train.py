@@ -29,15 +29,16 @@ def workloads(json: JSONOption = False) -> None:
         print_json([workload.to_json() for workload in known])
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("name", "what", "frameworks", "data", "steps", "seconds"):
+    for heading in ("name", "what", "data", "size", "steps", "reaches", "seconds"):
         table.add_column(heading)
     for one in known:
-        table.add_row(one.name, one.summary, ", ".join(one.frameworks), one.data, str(one.steps), f"~{one.seconds}")
+        size = f"{one.size} {one.size_unit}"
+        table.add_row(one.name, one.summary, one.data, size, str(one.steps), one.result, f"~{one.seconds}")
     out.print(table)
 
 
 def run(
-    workload: Annotated[str, typer.Argument(help="One of trackside workloads.")],
+    workload: Annotated[str, typer.Argument(help="One of trackside workloads, or the folder of one of your own.")],
     framework: Annotated[str, typer.Option(help="torch, tensorflow or both.")] = "both",
     mode: Annotated[
         str | None, typer.Option(help="eager, graph, xla or compile; the framework's usual by default.")
@@ -46,13 +47,19 @@ def run(
     optimizer: Annotated[
         str, typer.Option(help="exact: the same arithmetic in both; stock: each framework's own.")
     ] = "exact",
-    devices: Annotated[int, typer.Option(help="Devices to train on.")] = 1,
+    devices: Annotated[int, typer.Option(help="Devices that share each batch.")] = 1,
     steps: Annotated[int | None, typer.Option(help="Optimizer updates.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, instead of steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples an update.")] = None,
+    size: Annotated[int | None, typer.Option(help="Of the model or data; trackside workloads says what it counts.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Train on so many samples only.")] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and batch order.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads for the arithmetic.")] = 1,
     repeat: Annotated[int, typer.Option(help="Train so many times, in alternating order.")] = 1,
+    checkpoints: Annotated[
+        str | None, typer.Option(help="Keep each training's state in this folder after every epoch.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in --checkpoints.")] = False,
     project: Annotated[str | None, typer.Option(help="Project of the runs.")] = None,
     tensorboard: Annotated[
         str | None, typer.Option(help="Also write TensorBoard event files under this folder.")
@@ -63,10 +70,11 @@ def run(
 
     Example: trackside run digits-cnn --framework both --steps 200
     """
+    from ..workloads.plan import Request
     from ..workloads.runner import exit_code, print_summary, run_workload
 
-    outcomes = run_workload(
-        workload,
+    request = Request(
+        workload=workload,
         framework=framework,
         mode=mode,
         precision=precision,
@@ -75,14 +83,18 @@ def run(
         steps=steps,
         epochs=epochs,
         batch_size=batch_size,
+        size=size,
+        samples=samples,
         seed=seed,
         threads=threads,
         repeat=repeat,
+        checkpoints=checkpoints,
+        resume=resume,
         store=store,
         project=project,
         tensorboard=tensorboard,
-        console=err,
     )
+    outcomes = run_workload(request, err)
     print_summary(out, outcomes)
     raise typer.Exit(exit_code(outcomes))
 
@@ -99,10 +111,11 @@ def demo(
 
     Example: trackside demo --steps 100
     """
+    from ..workloads.plan import Request
     from ..workloads.runner import run_workload
     from .compare import compare
 
-    outcomes = run_workload(DEMO_WORKLOAD, framework="both", steps=steps, store=store, project="demo", console=err)
+    outcomes = run_workload(Request(workload=DEMO_WORKLOAD, steps=steps, store=store, project="demo"), err)
     ids = [outcome.run_id for outcome in outcomes if outcome.run_id]
     if any(outcome.state == "killed" for outcome in outcomes):
         raise typer.Exit(130)
