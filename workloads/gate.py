@@ -103,7 +103,9 @@ def run_gate(request: Request) -> GateReport:
             jobs = [replace(job, settings=replace(job.settings, steps=steps)) for job in jobs]
         probes = [_run_side(job, Path(folder)) for job in jobs]
         with open_store(url) as store:
-            names = [{info.name for info in store.series_infos([store.run(job.settings.name or "").id])} for job in jobs]
+            names = [
+                {info.name for info in store.series_infos([store.run(job.settings.name or "").id])} for job in jobs
+            ]
             losses = sorted(name for name in names[0] & names[1] if name.startswith("train/") and "loss" in name)
             values = [{name: store.series(job.settings.name or "", name).values for name in losses} for job in jobs]
     return compare_sides(jobs, probes, values)
@@ -164,9 +166,7 @@ def compare_sides(
             differences[name] = np.abs(first[:count] - second[:count]) / np.maximum(np.abs(first[:count]), 1e-12)
         complete = count >= settings.steps and len(first) == len(second)
         worst = float(np.max(differences[name])) if complete else float("nan")
-        parts.append(
-            Part(name=f"{name} of {count} updates", difference=worst, tolerance=workload.gate.tolerance)
-        )
+        parts.append(Part(name=f"{name} of {count} updates", difference=worst, tolerance=workload.gate.tolerance))
     if not losses[0]:
         parts.append(Part(name="train/loss", difference=float("nan"), tolerance=workload.gate.tolerance))
     shown = ("steps", "batch_size", "size", "seed", "optimizer", "precision")

@@ -1,6 +1,6 @@
 """One side of the gate, in a process of its own: probe the network, then train.
 
-    python -m trackside.workloads.gate_side PACKAGE FRAMEWORK OUTPUT.npz [settings of the training script]
+python -m trackside.workloads.gate_side PACKAGE FRAMEWORK OUTPUT.npz [settings of the training script]
 """
 
 from __future__ import annotations

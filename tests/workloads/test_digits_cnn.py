@@ -10,8 +10,11 @@ from rich.console import Console
 from trackside.db.records import Float64Array, RunInfo, Series
 from trackside.db.store import open_store
 from trackside.workloads.digits_cnn import problem
+from trackside.workloads.gate import run_gate
+from trackside.workloads.plan import Request
 from trackside.workloads.registry import find_workload
 from trackside.workloads.runner import Outcome, run_workload
+from trackside.workloads.settings import parse_settings
 
 
 class Pair:
@@ -45,7 +48,7 @@ class Pair:
 
 def train(tmp_path_factory, **options) -> Pair:
     url = f"sqlite:///{tmp_path_factory.mktemp('store')}/runs.db"
-    return Pair(url, run_workload("digits-cnn", store=url, console=Console(file=io.StringIO()), **options))
+    return Pair(url, run_workload(Request(workload="digits-cnn", store=url, **options), Console(file=io.StringIO())))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +115,7 @@ class TestParity:
             accuracy = single.series[framework]["val/acc"].values
             assert len(accuracy) == 8
             assert accuracy[-1] >= 0.97
-            assert len(single.losses(framework)) == problem.STEPS
+            assert len(single.losses(framework)) == problem.WORKLOAD.steps
 
     def test_both_saw_the_same_batches_and_the_same_initial_weights(self, single):
         torch, tensorflow = (single.fingerprints[framework] for framework in ("torch", "tensorflow"))
@@ -138,12 +141,15 @@ class TestParity:
         assert {run.precision for run in single.runs.values()} == {"float32"}
 
 
+SETTINGS = parse_settings(problem.WORKLOAD, "torch", arguments=[])
+
+
 def test_the_split_is_fixed_and_holds_every_image_once():
-    digits = problem.load_digits()
-    assert digits.train_images.shape == (problem.TRAIN_SAMPLES, 8, 8)
-    assert digits.validation_images.shape == (problem.VALIDATION_SAMPLES, 8, 8)
-    assert digits.sha256 == problem.load_digits().sha256
-    together = np.concatenate([digits.train_images, digits.validation_images])
+    loaded = problem.load(SETTINGS)
+    assert loaded.inputs[0].shape == (problem.TRAIN_SAMPLES, 8, 8, 1)
+    assert loaded.validation_inputs[0].shape == (problem.VALIDATION_SAMPLES, 8, 8, 1)
+    assert loaded.full_config(SETTINGS) == problem.load(SETTINGS).full_config(SETTINGS)
+    together = np.concatenate([loaded.inputs[0], loaded.validation_inputs[0]])
     assert together.min() == 0
     assert together.max() == 1
     np.testing.assert_array_equal(together * 16, np.round(together * 16))  # exact, whatever the precision
@@ -152,34 +158,37 @@ def test_the_split_is_fixed_and_holds_every_image_once():
     ours = {image.tobytes() for image in together}
     theirs = {image.tobytes() for image in (datasets.load_digits().images / 16).astype(np.float32)}
     assert ours == theirs
-    assert np.bincount(digits.validation_labels).min() >= 20  # every digit is validated
-
-
-def test_the_order_is_a_permutation_an_epoch_and_does_not_depend_on_the_length():
-    order = problem.sample_order(seed=3, epochs=4)
-    assert order.shape == (4, problem.TRAIN_SAMPLES)
-    np.testing.assert_array_equal(np.sort(order, axis=1), np.tile(np.arange(problem.TRAIN_SAMPLES), (4, 1)))
-    np.testing.assert_array_equal(order[:2], problem.sample_order(seed=3, epochs=2))
-    assert not np.array_equal(order[0], order[1])
-    assert not np.array_equal(order, problem.sample_order(seed=4, epochs=4))
+    assert np.bincount(loaded.validation_targets[0]).min() >= 20  # every digit is validated
 
 
 def test_initial_weights_follow_the_seed_and_pytorchs_bounds():
-    weights = problem.initial_weights(0)
+    weights = problem.initial_weights(0, 16)
     assert sum(array.size for array in weights.values()) == 6138
     for name, fan_in in (("conv1.weight", 9), ("conv2.weight", 144), ("head.weight", 128), ("head.bias", 128)):
         assert weights[name].dtype == np.float32
         assert 0.5 / np.sqrt(fan_in) < np.abs(weights[name]).max() <= 1 / np.sqrt(fan_in)
-    np.testing.assert_array_equal(weights["conv2.weight"], problem.initial_weights(0)["conv2.weight"])
-    assert not np.array_equal(weights["conv2.weight"], problem.initial_weights(1)["conv2.weight"])
-
-
-@pytest.mark.parametrize(("steps", "epochs"), [(1, 1), (44, 1), (45, 2), (352, 8)])
-def test_an_epoch_is_44_batches_of_32(steps, epochs):
-    assert problem.epochs(steps, 32) == epochs
+    np.testing.assert_array_equal(weights["conv2.weight"], problem.initial_weights(0, 16)["conv2.weight"])
+    assert not np.array_equal(weights["conv2.weight"], problem.initial_weights(1, 16)["conv2.weight"])
 
 
 def test_the_registry_describes_the_problem():
     entry = find_workload("digits-cnn")
     assert (entry.train_samples, entry.steps, entry.batch_size) == (1437, 352, 32)
     assert problem.TRAIN_SAMPLES + problem.VALIDATION_SAMPLES == 1797
+
+
+@pytest.mark.framework
+class TestGate:
+    def test_it_passes(self):
+        report = run_gate(Request(workload="digits-cnn", steps=30))
+        assert report.passed, report.to_json()
+        names = [part.name for part in report.parts]
+        assert names[:2] == ["outputs", "loss"]
+        assert "gradient/conv2.weight" in names
+        assert names[-1] == "train/loss of 30 updates"
+        assert report.differences["train/loss"].shape == (30,)
+
+    def test_keras_own_optimizer_does_not(self):
+        report = run_gate(Request(workload="digits-cnn", steps=5, optimizer="stock"))
+        # Everything up to the first update is the same; what the optimizer then does is not.
+        assert [part.name for part in report.parts if not part.agrees] == ["train/loss of 5 updates"]

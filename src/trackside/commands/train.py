@@ -51,7 +51,9 @@ def run(
     steps: Annotated[int | None, typer.Option(help="Optimizer updates.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, instead of steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples an update.")] = None,
-    size: Annotated[int | None, typer.Option(help="Of the model or data; trackside workloads says what it counts.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Of the model or data; trackside workloads says what it counts.")
+    ] = None,
     samples: Annotated[int | None, typer.Option(help="Train on so many samples only.")] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and batch order.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads for the arithmetic.")] = 1,
