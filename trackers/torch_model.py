@@ -31,7 +31,9 @@ _LOSS_NODES = {
 }  # fmt: skip
 _REDUCTIONS = {0: "none", 1: "mean", 2: "sum"}
 # What Lightning or loss scaling may put on top of a loss without changing what it is.
-_TRANSPARENT_NODES = {"DivBackward0", "MulBackward0", "ToCopyBackward0", "CloneBackward0", "AliasBackward0"}
+_TRANSPARENT_NODES = {
+    "AddBackward0", "DivBackward0", "MulBackward0", "ToCopyBackward0", "CloneBackward0", "AliasBackward0",
+}  # fmt: skip
 
 
 def describe_model(module: nn.Module) -> dict[str, Any]:

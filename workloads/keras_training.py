@@ -10,7 +10,6 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -42,17 +41,64 @@ Pairings = Callable[[keras.Model], Sequence[Pairing]]
 
 
 class StopAfter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends training at a given update with a last validation, wherever in an epoch it falls."""
+    """Ends training at a given update with a last validation, wherever in an epoch it falls.
 
-    def __init__(self, steps: int, done: int = 0) -> None:
+    Args:
+        steps: updates.
+        done: how many of them an earlier process made.
+        tracker: told how many there will be; Keras itself knows of whole epochs only.
+    """
+
+    def __init__(self, steps: int, done: int, tracker: trackside.KerasTracker) -> None:
         super().__init__()
         self.steps = steps
         self.done = done
+        self.tracker = tracker
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self.tracker.run is not None:
+            self.tracker.run.update(total_steps=self.steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.done += 1
         if self.done >= self.steps:
             self.model.stop_training = True
+
+
+class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps weights and optimizers' state after each epoch.
+
+    Keras' BackupAndRestore writes over the file it would restore from: killed at that moment, it leaves nothing. Here a
+    complete file takes the place of the one before.
+
+    Args:
+        folder: where it lies; made if need be.
+    """
+
+    PATTERN = "epoch-*.weights.h5"
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        before = list(self.folder.glob(self.PATTERN))
+        half_written = self.folder / "new.weights.h5"
+        self.model.save_weights(half_written, overwrite=True)
+        half_written.rename(self.folder / self.PATTERN.replace("*", f"{epoch + 1:06d}"))
+        for path in before:
+            path.unlink()
+
+    def restore(self, model: keras.Model) -> int:
+        """Put the state into a compiled model that has not trained yet; returns how many epochs are behind it."""
+        found = max(self.folder.glob(self.PATTERN), default=None)
+        if found is None:
+            return 0
+        if model.optimizer is not None and not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        model.load_weights(found)
+        return int(found.name.split("-")[1].split(".")[0])
 
 
 def compile_options(settings: Settings) -> dict[str, bool]:
@@ -157,21 +203,25 @@ def fit(
     with scope:
         model = build(problem, settings)
         load_weights(model, pairings(model), problem, settings)
-    first_epoch = _epochs_done(settings)
+        checkpoint = None if settings.checkpoints is None else Checkpoint(settings.checkpoints)
+        first_epoch = checkpoint.restore(model) if checkpoint is not None and settings.resume else 0
     steps_per_epoch = problem.steps_per_epoch(settings.batch_size)
-    following: list[keras.callbacks.Callback] = [StopAfter(settings.steps, first_epoch * steps_per_epoch)]
-    if settings.checkpoints is not None:
-        # First: it restores what an earlier process left before anybody counts epochs.
-        callbacks = (keras.callbacks.BackupAndRestore(settings.checkpoints, delete_checkpoint=False), *callbacks)
+    recorder = tracker(workload, problem, settings)
     validation = in_precision((*problem.validation_inputs, *problem.validation_targets), settings.precision)
     inputs, targets = validation[: len(problem.inputs)], validation[len(problem.inputs) :]
     history = model.fit(
         make_batches(problem, settings, first_epoch),
         epochs=problem.epochs(settings),
+        initial_epoch=first_epoch,
         steps_per_epoch=steps_per_epoch,
         validation_data=(_single(inputs), _single(targets)),
         validation_batch_size=validation_batch_size or len(inputs[0]),
-        callbacks=[*callbacks, tracker(workload, problem, settings), *following],
+        callbacks=[
+            *callbacks,
+            recorder,
+            StopAfter(settings.steps, first_epoch * steps_per_epoch, recorder),
+            *([] if checkpoint is None else [checkpoint]),
+        ],
         shuffle=False,
         verbose=0,
     )
@@ -192,17 +242,6 @@ def tracker(workload: Workload, problem: Problem, settings: Settings) -> tracksi
         tensorboard=settings.tensorboard,
         resume=settings.resume and settings.name is not None,
     )
-
-
-def _epochs_done(settings: Settings) -> int:
-    """How many epochs the state in `checkpoints` has behind it: the data must go on from there."""
-    if settings.checkpoints is None:
-        return 0
-    path = Path(settings.checkpoints) / "training_metadata.json"
-    if not settings.resume:
-        path.unlink(missing_ok=True)  # without it BackupAndRestore finds nothing to restore
-        return 0
-    return int(json.loads(path.read_text())["epoch"]) + 1 if path.is_file() else 0
 
 
 def probe(model: keras.Model, pairings: Sequence[Pairing], problem: Problem, settings: Settings) -> Mapping[str, Any]:

@@ -59,10 +59,23 @@ class FixedOrder(Sampler[int]):  # type: ignore[misc]
 
 
 class StopAfter(pl.Callback):  # type: ignore[misc]
-    """Ends training at a given update with a last validation, wherever in an epoch it falls."""
+    """Ends training at a given update with a last validation, wherever in an epoch it falls.
 
-    def __init__(self, steps: int) -> None:
+    The Trainer's own `max_steps` would do, but a fit that has it resumes from the end of an epoch as if from within it,
+    and counts one epoch too many (Lightning 2.6).
+
+    Args:
+        steps: updates.
+        tracker: told how many there will be; Lightning itself knows of whole epochs only.
+    """
+
+    def __init__(self, steps: int, tracker: trackside.LightningTracker) -> None:
         self.steps = steps
+        self.tracker = tracker
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.tracker.run is not None:
+            self.tracker.run.update(total_steps=self.steps)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         # Batches, not `global_step`: that counts the steps of every optimizer.
@@ -138,7 +151,7 @@ def fit(
     prepare_process(settings)
     module = build(problem, settings)
     load_weights(module, problem, settings)
-    trainer = _trainer(workload, problem, settings, module)
+    trainer = _trainer(workload, problem, settings)
     training = make_dataset(prepare(problem.inputs), problem.targets, settings)
     validation = make_dataset(prepare(problem.validation_inputs), problem.validation_targets, settings)
     order = FixedOrder(
@@ -159,18 +172,20 @@ def fit(
     return {name: metrics[name].item() for name in ("val/loss", *workload.metrics) if name in metrics}
 
 
-def _trainer(workload: Workload, problem: Problem, settings: Settings, module: pl.LightningModule) -> pl.Trainer:
-    callbacks: list[pl.Callback] = [tracker(workload, problem, settings), StopAfter(settings.steps)]
+def _trainer(workload: Workload, problem: Problem, settings: Settings) -> pl.Trainer:
+    recorder = tracker(workload, problem, settings)
+    callbacks: list[pl.Callback] = [recorder, StopAfter(settings.steps, recorder)]
     if settings.checkpoints is not None:
-        kept = ModelCheckpoint(settings.checkpoints, Path(CHECKPOINT).stem, enable_version_counter=False)
+        # At the end of the epoch: one saved after the validation, which comes before, would repeat its end on resuming.
+        kept = ModelCheckpoint(
+            settings.checkpoints, Path(CHECKPOINT).stem, enable_version_counter=False, save_on_train_epoch_end=True
+        )
         callbacks.append(kept)
     return pl.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=settings.devices,
         strategy="ddp" if settings.devices > 1 else "auto",
         precision=PRECISIONS[settings.precision],
-        # With several optimizers each of their steps counts; there StopAfter alone says when.
-        max_steps=settings.steps if module.automatic_optimization else -1,
         max_epochs=problem.epochs(settings),
         callbacks=callbacks,
         num_sanity_val_steps=0,

@@ -178,7 +178,7 @@ def test_a_part_that_one_run_lacks_is_amber(store, fingerprint):
         ("Gradient accumulation", {"arithmetic__accumulation": 4}, "4 in TensorFlow"),
         ("Precision", {"precision": "bf16-mixed"}, "neither losses nor speed"),
         ("Device", {"device": "cuda"}, "speed cannot be compared"),
-        ("Number of processes and devices", {"device_count": 2}, "speed cannot be compared"),
+        ("Number of devices", {"device_count": 2}, "speed cannot be compared"),
         ("Threads", {"environment": {"threads": {"tensorflow_intraop": 1}}}, "4 in PyTorch, 1 in TensorFlow"),
         ("Normalization layers", {"arithmetic__normalization": []}, "none in TensorFlow"),
         ("Learning-rate schedule", {"arithmetic__schedule": {"name": "CosineDecay"}}, "constant in PyTorch"),
