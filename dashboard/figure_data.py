@@ -20,7 +20,7 @@ Width = Literal["single", "double", "slide"]
 View = CurvesView | StepTimesView | DifferenceView | tuple[CurvesView, ...]
 """What a figure is drawn from; several curve panels stand above each other."""
 
-COLUMNS = ("run", "run_id", "metric", "axis", "x", "minimum", "maximum", "last", "smoothed", "kind")
+COLUMNS = ("run", "run_id", "metric", "axis", "x", "minimum", "maximum", "last", "smoothed", "kind", "noise")
 DIFFERENCE_COLUMNS = (*COLUMNS, "tolerance")
 STEP_TIME_COLUMNS = ("run", "run_id", "metric", "kind", "lower_seconds", "upper_seconds", "value")
 
@@ -88,7 +88,8 @@ def figure_csv(view: View, runs: Sequence[RunInfo] | None = None) -> bytes:
 
     Numbers read back as the same float64. Curves have a row a point, or a bucket of points: `x` is the position
     of its `last`. A value that is not finite has a row of its own with `kind` nan, +inf or -inf. Step times have a
-    row a bin and a row a statistic. A difference has its run and run_id as `A − B` and the tolerance behind.
+    row a bin and a row a statistic. A difference has its run and run_id as `A − B` and the tolerance behind. `noise` is
+    how far rounding may have carried the value, where that was measured.
 
     Args:
         view: what is drawn.
@@ -112,7 +113,10 @@ def _curve_rows(curve: Curve, axis: str, tolerance: Float64Array | None = None) 
     head: Row = [_inert(curve.label), _inert(curve.run_id), _inert(curve.metric), axis]
     columns = [curve.x, curve.minimum, curve.maximum, curve.last]
     smoothed = ["" for _ in curve.x] if curve.smoothed is None else curve.smoothed.tolist()
-    behind = [[] for _ in curve.x] if tolerance is None else [[value] for value in tolerance.tolist()]
+    noise = ["" for _ in curve.x] if curve.noise is None else curve.noise.tolist()
+    behind = [[value] for value in noise]
+    if tolerance is not None:
+        behind = [[*before, value] for before, value in zip(behind, tolerance.tolist(), strict=True)]
     points: list[tuple[float, Row]] = [
         (values[0], [*head, *values, smooth, "point", *rest])
         for *values, smooth, rest in zip(*(column.tolist() for column in columns), smoothed, behind, strict=True)
@@ -120,7 +124,7 @@ def _curve_rows(curve: Curve, axis: str, tolerance: Float64Array | None = None) 
     marks = ((curve.nan_x, "nan"), (curve.positive_infinity_x, "+inf"), (curve.negative_infinity_x, "-inf"))
     for positions, kind in marks:
         points += [
-            (x, [*head, x, "", "", "", "", kind, *([] if tolerance is None else [""])]) for x in positions.tolist()
+            (x, [*head, x, "", "", "", "", kind, "", *([] if tolerance is None else [""])]) for x in positions.tolist()
         ]
     points.sort(key=lambda point: point[0])
     return (row for _, row in points)

@@ -98,11 +98,14 @@ def _curve_traces(curve: Curve, view: CurvesView, stroke: Stroke, log_y: bool) -
 
 
 def _band(curve: Curve, x: Float64Array, color: str, log_y: bool) -> dict[str, Any]:
-    """Polygon between the smallest and the largest value of every bucket; empty where buckets hold one point each."""
-    low, high = _for_axis(curve.minimum, log_y), _for_axis(curve.maximum, log_y)
+    """Polygon between the smallest and the largest value of every bucket, widened by the noise where it is known.
+
+    Empty where buckets hold one point each and no noise was measured.
+    """
+    low, high = curve.band or (EMPTY, EMPTY)
+    x = x[: len(low)]
+    low, high = _for_axis(low, log_y), _for_axis(high, log_y)
     keep = np.isfinite(low) & np.isfinite(high)
-    if curve.exact:
-        keep[:] = False
     return {
         "type": "scatter",
         "mode": "lines",

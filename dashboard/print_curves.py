@@ -54,7 +54,7 @@ def draw_panels(
         y_scale = value_scale(
             panel.y_label,
             panel.unit,
-            [array for curve in panel.curves for array in (curve.minimum, curve.maximum)],
+            [array for curve in panel.curves for array in curve.band or (curve.minimum, curve.maximum)],
         )
         gauge = bool(panel.curves) and all(curve.reduction == "sample" for curve in panel.curves)
         for place, curve in enumerate(panel.curves):
@@ -118,8 +118,8 @@ def draw_curve(
         values = np.insert(values, gaps, np.nan) * y_scale.factor
         return np.where(_on_log_axis(values), values, np.nan) if log_y else values
 
-    if not curve.exact:
-        low, high = placed(curve.minimum), placed(curve.maximum)
+    if curve.band is not None:
+        low, high = map(placed, curve.band)
         ax.fill_between(x, low, high, where=np.isfinite(low), color=style.color, alpha=0.18, linewidth=0, zorder=1)
     if curve.smoothed is not None:
         ax.plot(x, placed(curve.last), color=style.color, alpha=0.35, linewidth=0.5 * size.line, zorder=1.5)

@@ -29,6 +29,9 @@ AXIS_LABELS: dict[Axis, str] = {
     "wall": "Time (UTC)",
 }
 
+NOISE = "noise/"
+"""Before a metric's key: the envelope of its noise, a series that is drawn around the metric and not by itself."""
+
 # Points this many length scales before a zoomed range still weigh on its first smoothed value: e**-10.
 _SMOOTHING_MARGIN = 10.0
 
@@ -55,6 +58,7 @@ class Curve:
         negative_infinity_x: (m,) float64, where -Inf was logged.
         point_count: how many points were read into the view, those that are not finite included.
         exact: every bucket holds one point: what is drawn is what was logged.
+        noise: (n,) float64, how far rounding alone may have carried the value by then; None where it was not measured.
     """
 
     run_id: str
@@ -74,6 +78,18 @@ class Curve:
     negative_infinity_x: Float64Array
     point_count: int
     exact: bool
+    noise: Float64Array | None = None
+
+    @property
+    def band(self) -> tuple[Float64Array, Float64Array] | None:
+        """Lower and upper edge of what lies around the line: the extremes of each bucket, and the noise beyond them.
+
+        Each (n,) float64; None where every bucket holds one point and no noise was measured.
+        """
+        if self.exact and self.noise is None:
+            return None
+        noise = 0.0 if self.noise is None else self.noise
+        return self.minimum - noise, self.maximum + noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,7 +149,9 @@ def curves_view(
     labels = run_labels(infos)
     margin = 0.0 if x_range is None else _SMOOTHING_MARGIN * length_scale(smoothing, x_range[1] - x_range[0])
     wanted = None if x_range is None else (x_range[0] - margin, x_range[1])
-    known = store.series_infos(list(labels), [metric])
+    found = store.series_infos(list(labels), [metric, f"{NOISE}{metric}"])
+    known = [info for info in found if info.name == metric]
+    noisy = {(info.run_id, info.rank): info for info in found if info.name != metric}
 
     placed: list[tuple[RunInfo, SeriesInfo, Aligned, slice]] = []
     missing: list[tuple[str, str]] = []
@@ -156,7 +174,16 @@ def curves_view(
     grid = bucket_grid(*(shown or (0.0, 1.0)), buckets)
     scale = length_scale(smoothing, shown[1] - shown[0]) if shown else 0.0
     curves = tuple(
-        _curve(run, info, points, part, grid, scale if smoothing else None, _rank_label(labels, info, known))
+        _curve(
+            run,
+            info,
+            points,
+            part,
+            grid,
+            scale if smoothing else None,
+            _rank_label(labels, info, known),
+            _noise(store, run, noisy.get((run.id, info.rank)), axis, wanted),
+        )
         for run, info, points, part in placed
     )
     units = {curve.unit for curve in curves}
@@ -173,8 +200,25 @@ def curves_view(
     )
 
 
+def _noise(
+    store: Store, run: RunInfo, info: SeriesInfo | None, axis: Axis, wanted: tuple[float, float] | None
+) -> Aligned | None:
+    """The envelope of a metric's noise on the axis; None where none was measured."""
+    if info is None:
+        return None
+    points = read_aligned(store, run, info, axis, wanted)
+    return points if len(points.x) else None
+
+
 def _curve(
-    run: RunInfo, info: SeriesInfo, points: Aligned, part: slice, grid: Grid, scale: float | None, label: str
+    run: RunInfo,
+    info: SeriesInfo,
+    points: Aligned,
+    part: slice,
+    grid: Grid,
+    scale: float | None,
+    label: str,
+    noise: Aligned | None,
 ) -> Curve:
     bucketed = resample(points.x[part], points.values[part], grid=grid)
     # Smoothed before it is bucketed and from before the part shown: neither may change the average.
@@ -197,6 +241,7 @@ def _curve(
         negative_infinity_x=bucketed.negative_infinity_x,
         point_count=part.stop - part.start,
         exact=bool((bucketed.counts == 1).all()),
+        noise=None if noise is None else np.interp(bucketed.x, noise.x, noise.values),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..db.records import RunInfo
 from .align import AXES, Axis
-from .curves import Curve, CurvesView, curves_view
+from .curves import NOISE, Curve, CurvesView, curves_view
 from .difference import DifferenceView, difference_view
 from .labels import differing_keys, flatten, metric_label, metric_order, run_labels
 from .series import resolve_runs
@@ -72,4 +72,4 @@ def config_rows(runs: Sequence[RunInfo]) -> tuple[ConfigRow, ...]:
 def metric_names(store: Store, runs: Sequence[RunInfo | str]) -> tuple[str, ...]:
     """What the runs logged between them: training and validation first, then optimizer, step, machine."""
     infos = store.series_infos([run.id for run in resolve_runs(store, runs)])
-    return tuple(sorted({info.name for info in infos}, key=metric_order))
+    return tuple(sorted({info.name for info in infos if not info.name.startswith(NOISE)}, key=metric_order))

@@ -269,7 +269,7 @@ def test_csv_of_curves_holds_exactly_the_points_of_the_view(store: Store) -> Non
     view = curves_view(store, ["digits-torch", HOSTILE], "train/loss", smoothing=0.9)
     table = rows(render(view, "csv"))
     assert list(table[0]) == [
-        "run", "run_id", "metric", "axis", "x", "minimum", "maximum", "last", "smoothed", "kind",
+        "run", "run_id", "metric", "axis", "x", "minimum", "maximum", "last", "smoothed", "kind", "noise",
     ]  # fmt: skip
     for drawn in view.curves:
         own = [row for row in table if row["run_id"] == drawn.run_id]

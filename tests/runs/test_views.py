@@ -164,6 +164,23 @@ def test_the_first_epoch_is_as_long_as_the_run_said_its_data_are(store):
     assert curve.x[-1] == 0.25
 
 
+def test_measured_noise_is_a_band_around_its_metric_and_no_metric_of_its_own(store):
+    run = train(store, "noisy", steps=50)
+    with trackside.start_run(id=run.id, resume=True, store=store.url.render_as_string(hide_password=False)) as more:
+        for step in range(50):
+            more.log({"noise/train/loss": 0.001 * step}, step=step)
+    (curve,) = curves_view(store, [run.id], "train/loss").curves
+    assert curve.exact
+    assert curve.noise is not None
+    np.testing.assert_allclose(curve.noise, 0.001 * np.arange(50))
+    low, high = curve.band
+    np.testing.assert_allclose(high - low, 2 * curve.noise)
+    assert "noise/train/loss" not in metric_names(store, [run.id])
+    (plain,) = curves_view(store, [run.id], "step/seconds").curves
+    assert plain.noise is None
+    assert plain.band is None
+
+
 def test_what_cannot_be_drawn_is_named(store):
     with trackside.start_run(name="plain", store=store.url.render_as_string(hide_password=False)) as run:
         run.log({"train/loss": 1.0}, step=0, epoch=0)
