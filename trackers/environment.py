@@ -57,6 +57,7 @@ def describe_machine(gpus: Gpus | None = None, *, threads: dict[str, Any] | None
         "gpus": gpus.describe() if gpus is not None else [],
         "packages": _versions(),
         "command": scrub_command(sys.argv),
+        "process_started": psutil.Process().create_time(),  # seconds since the epoch, UTC
     }
     if hasattr(os, "getloadavg"):
         environment["load_average"] = [round(load, 2) for load in os.getloadavg()]

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ..db.records import State
 from ..db.store import Store, open_store
+from ..runs.repeats import contrast, repeats
 from .plan import Job, Request, plan_jobs
 from .process import Interrupts, TrainingProcess
 from .progress import Display, job_labels, open_display
@@ -158,8 +159,42 @@ def print_summary(console: Console, outcomes: Sequence[Outcome]) -> None:
             f"{outcome.seconds:.1f}",
         )
     console.print(table)
+    if any(outcome.job.settings.seed != outcomes[0].job.settings.seed for outcome in outcomes):
+        _print_repeats(console, outcomes)
     recorded = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
     if len(recorded) > 1:
         console.print(f"Compare them: trackside compare {' '.join(recorded)}", highlight=False, soft_wrap=True)
     if recorded:
         console.print("Look at them: trackside dashboard", highlight=False)
+
+
+SHOWN = ("step_seconds", "samples_per_second", "first_step_seconds", "seconds_to_first_step", "peak_memory_bytes")
+
+
+def _print_repeats(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """Medians over the repeats with the smallest and the largest, and whether two forms differ by more than that."""
+    with open_store(outcomes[0].job.settings.store) as store:
+        runs = [store.run(outcome.run_id) for outcome in outcomes if outcome.run_id and outcome.state == "finished"]
+        forms = repeats(store, runs)
+    table = Table(
+        box=None, pad_edge=False, title="Over the repeats: median (smallest to largest)", title_justify="left"
+    )
+    table.add_column("")
+    for form in forms:
+        table.add_column(f"{form.label}, n = {len(form.runs)}", justify="right")
+    if len(forms) == 2:
+        table.add_column("ratio", justify="right")
+    metrics = ("val/loss", *outcomes[0].job.workload.metrics)
+    for quantity in (*SHOWN, *metrics):
+        spreads = [form.quantities.get(quantity) for form in forms]
+        if not any(spreads):
+            continue
+        cells = ["–" if s is None else f"{s.median:.4g} ({s.low:.4g} to {s.high:.4g})" for s in spreads]
+        found = contrast(forms[0], forms[1], quantity) if len(forms) == 2 else None
+        if found is not None:
+            word = {True: "tie", None: "once only", False: ""}[found.tie]
+            cells.append(f"{found.ratio:.3g} {word}".rstrip())
+        elif len(forms) == 2:
+            cells.append("–")
+        table.add_row(quantity.replace("_", " "), *cells)
+    console.print(table)

@@ -32,7 +32,6 @@ def test_a_difference_of_the_size_of_the_noise_is_within_it():
     assert found.within
     assert found.pointwise < 5
     assert found.ten_steps < 3
-    assert (np.diff(found.envelope) >= 0).mean() > 0.99  # it only grows, but for the floor that follows the loss
     assert found.to_json()["within"] is True
 
 
