@@ -37,7 +37,7 @@ class Recorder:
     """The records of one process: appends them, and remembers which numbers go together in one record.
 
     Safe from several threads. `log` never raises and never waits: packing is a few microseconds, and appending one
-    system call.
+    copy or system call.
 
     Attributes:
         last_step: the last step logged, -1 before the first.
@@ -139,7 +139,7 @@ class Recorder:
         A thread that is logging at this moment may still append a record to the old one.
         """
         try:
-            if self.ended or self.journal.path.stat().st_size < JOURNAL_BYTES:
+            if self.ended or self.journal.size < JOURNAL_BYTES:
                 return None
             with self._definitions:
                 old, new = self.journal, self._begin_journal()
@@ -152,7 +152,7 @@ class Recorder:
             old.append(Kind.SUCCEEDED, b"")
             return old
         except (OSError, StoreError):
-            return None  # the file was taken away, or there is no room for another: go on with this one
+            return None  # there is no room for another: go on with this one
 
     def stop(self, reason: str) -> None:
         """Take nothing more, and say why to whoever logs nevertheless."""
