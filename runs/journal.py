@@ -35,6 +35,7 @@ SUFFIX = ".journal"
 HEADER = struct.Struct("<HHII")  # magic, kind, length of the body, CRC-32 of the body
 MAGIC = 0x7354
 _MAGIC_BYTES = MAGIC.to_bytes(2, "little")
+_FIRST_BYTE = _MAGIC_BYTES[:1]
 _LARGEST = 64 << 20  # a longer body is damage, not a record
 
 POINTS_HEAD = struct.Struct("<Iqqddd")
@@ -114,7 +115,10 @@ class JournalWriter:
 
     def append(self, kind: Kind, body: bytes) -> None:
         """Write one record. Never raises: what the disk refuses waits in memory for `retry`."""
-        record = HEADER.pack(MAGIC, kind, len(body), zlib.crc32(body)) + body
+        self.append_record(HEADER.pack(MAGIC, kind, len(body), zlib.crc32(body)) + body)
+
+    def append_record(self, record: bytes) -> None:
+        """Write one record that has its header already, as `append` would."""
         if self._waiting or not self._write(record):
             self._keep(record)
 
@@ -182,10 +186,12 @@ class JournalReader:
         """
         size = self.CHUNK
         while True:
-            chunk = os.pread(self._fd, size, position)
+            # No more than there is: a buffer of megabytes for some kilobytes costs a quarter of a millisecond.
+            rest = max(os.fstat(self._fd).st_size - position, 0)
+            chunk = os.pread(self._fd, min(size, rest), position)
             records, used = _parse(chunk, lambda start, part: os.pread(self._fd, len(part), position + start) == part)
             # A record longer than the chunk: take a larger one, unless the file ends here.
-            if used or len(chunk) < size or size > 2 * _LARGEST:
+            if used or rest <= size or size > 2 * _LARGEST:
                 return records, position + used
             size *= 4
 
@@ -222,8 +228,9 @@ def _parse(chunk: bytes, unchanged: Callable[[int, bytes], bool]) -> tuple[list[
 
 def _next_record(chunk: bytes, start: int) -> int | None:
     """Where the next intact record begins, if one does: what lies before it is damage."""
-    while (found := chunk.find(_MAGIC_BYTES, start)) >= 0:
-        if found + HEADER.size <= len(chunk):
+    # One byte is looked for ten times as fast as two, and mostly there is half a megabyte of zeros to look through.
+    while (found := chunk.find(_FIRST_BYTE, start)) >= 0:
+        if found + HEADER.size <= len(chunk) and chunk.startswith(_MAGIC_BYTES, found):
             _, kind, length, crc = HEADER.unpack_from(chunk, found)
             body = chunk[found + HEADER.size : found + HEADER.size + length]
             # Only one kind is empty. Of others, the first bytes of a header with zeros behind would pass for a record.

@@ -88,8 +88,8 @@ def test_records_that_no_block_could_be_had_for_are_named_lost(sqlite_url, way, 
 def test_points_whose_names_found_no_room_do_not_hold_up_the_others(sqlite_url):
     with trackside.start_run(store=sqlite_url) as run:
         run.log({"x": 1.0}, step=0)
-        pack, _ = run._recorder._layouts[("x",)]
-        run._recorder.append(Kind.POINTS, pack(99, 1, time.time_ns(), 0.0, 0.0, 0.0, 2.0))
+        layout = run._recorder.layout(("x",))
+        run._recorder.append(Kind.POINTS, layout.pack(99, 1, time.time_ns(), 0.0, 0.0, 0.0, 2.0))
         run.log({"x": 3.0}, step=2)
     with trackside.open_store(sqlite_url) as store:
         np.testing.assert_array_equal(store.series(run.id, "x").values, [1.0, 3.0])
