@@ -1,4 +1,7 @@
-"""Telling a network file system from a disk, because SQLite's WAL needs memory shared by all who open the file."""
+"""Telling file systems apart, because not each of them lets memory be shared through a file.
+
+SQLite's WAL needs memory shared by all who open the file; a map that is written to needs room that was reserved.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,25 @@ _NETWORK = frozenset((
 ))  # fmt: skip
 
 
-def network_type(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
+# Where what fallocate reserved is there when a map is written to. btrfs, ZFS and overlays write a changed block to
+# another place, and XFS does with blocks that a copy of the file shares (`cp` makes such): on a full disk, SIGBUS.
+_RESERVING = frozenset(("ext4", "tmpfs"))
+
+MOUNTS = "/proc/self/mounts"
+
+
+def network_type(path: Path, mounts: str = MOUNTS) -> str | None:
     """The kind of network file system that holds `path`; None for a local one, or where it cannot be told."""
+    kind = _type(path, mounts)
+    return kind if kind in _NETWORK else None
+
+
+def reserves_room(path: Path, mounts: str = MOUNTS) -> bool:
+    """Whether room that was reserved for a file at `path` is kept for it, so that a map of it is safe to write to."""
+    return sys.maxsize > 2**32 and _type(path, mounts) in _RESERVING
+
+
+def _type(path: Path, mounts: str) -> str | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
@@ -27,4 +47,4 @@ def network_type(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
         mount = Path(fields[1].encode().decode("unicode_escape"))
         if target.is_relative_to(mount) and len(mount.parts) >= best:
             best, kind = len(mount.parts), fields[2]
-    return kind if kind in _NETWORK else None
+    return kind

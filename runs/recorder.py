@@ -8,15 +8,16 @@ import struct
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from ..db.errors import StoreError, UsageError
 from . import clean, numbers
-from .journal import POINTS_HEAD, SUFFIX, JournalWriter, Kind
+from .journal import HEADER, MAGIC, POINTS_HEAD, SUFFIX, JournalWriter, Kind
 
 logger = logging.getLogger("trackside")
 
@@ -32,12 +33,34 @@ MOST_WARNINGS = 50
 
 Pack = Callable[..., bytes]
 
+_CHECKSUM_AT = HEADER.size - 4  # where in a header its last field begins
+
+
+class Layout(NamedTuple):
+    """Names that go together in one record.
+
+    Attributes:
+        number: what records call these names by.
+        pack: makes the body of a record.
+        head: the header of a record without its checksum.
+    """
+
+    number: int
+    pack: Pack
+    head: bytes
+
+    @classmethod
+    def of(cls, number: int, names: int) -> Layout:
+        """The layout of so many names."""
+        row = struct.Struct(f"{POINTS_HEAD.format}{names}d")
+        return cls(number, row.pack, HEADER.pack(MAGIC, Kind.POINTS, row.size, 0)[:_CHECKSUM_AT])
+
 
 class Recorder:
     """The records of one process: appends them, and remembers which numbers go together in one record.
 
     Safe from several threads. `log` never raises and never waits: packing is a few microseconds, and appending one
-    system call.
+    copy or system call.
 
     Attributes:
         last_step: the last step logged, -1 before the first.
@@ -62,38 +85,53 @@ class Recorder:
         self._folder = folder
         self._header = dict(header)
         self._process_offset = process_seconds - time.perf_counter()
-        self._layouts: dict[tuple[str, ...], tuple[Pack, int]] = {}
+        self._layouts: dict[tuple[str, ...], Layout] = {}
         self._descriptions: dict[str, bytes] = {}
         self._definitions = threading.Lock()
         self._deferred: list[tuple[Mapping[str, Any], tuple[Any, ...]]] = []
         self._warned: set[str] = set()
         self.journal = self._begin_journal()
         self.append: Callable[[Kind, bytes], None] = self.journal.append
+        self._append_record: Callable[[bytes], None] = self.journal.append_record
 
     def log(self, metrics: Mapping[str, Any], step: int | None, epoch: float | None, samples: float | None) -> None:
         """Record numbers at a step; see `Run.log`."""
         try:
             try:
                 values = metrics.values()
-                pack, layout = self._layouts[tuple(metrics)]
+                layout = self._layouts[tuple(metrics)]
                 if _PLAIN.issuperset(map(type, values)):
-                    body = pack(
-                        layout,
-                        step,
-                        time.time_ns(),
-                        time.perf_counter() + self._process_offset,
+                    epoch_or_nan, samples_or_nan = (
                         _NAN if epoch is None else epoch,
                         _NAN if samples is None else samples,
-                        *values,
                     )
-                    self.append(Kind.POINTS, body)
-                    self.last_step = step  # type: ignore[assignment]  # None does not pack
-                    return
+                    self.log_row(layout, step, epoch_or_nan, samples_or_nan, values)  # type: ignore[arg-type]
+                    return  # None does not pack
             except (KeyError, TypeError, AttributeError, OverflowError, struct.error):
                 pass  # a first time, no step, or something that is no plain number: the careful way
             self._log_carefully(metrics, step, epoch, samples)
         except Exception as error:  # noqa: BLE001 - training must not stop because of a number we could not take
             self.warn(f"a call of log could not be recorded ({type(error).__name__}: {error})")
+
+    def log_row(self, layout: Layout, step: int, epoch: float, samples: float, values: Iterable[float]) -> None:
+        """Record numbers whose names were looked up before: what `log` does, for a caller that logs the same each step.
+
+        Args:
+            layout: from `layout`; good for as long as the recorder is.
+            step: optimizer updates so far, counted from 0.
+            epoch: where in the data this is.
+            samples: training samples seen once this step was done.
+            values: plain numbers, in the order of the layout's names.
+
+        Raises:
+            TypeError, struct.error: if they are not; nothing is recorded then.
+        """
+        # Flat, and with all that can be made beforehand made beforehand: it runs between somebody's training steps.
+        body = layout.pack(
+            layout.number, step, time.time_ns(), time.perf_counter() + self._process_offset, epoch, samples, *values
+        )
+        self._append_record(layout.head + zlib.crc32(body).to_bytes(4, "little") + body)
+        self.last_step = step
 
     def append_json(self, kind: Kind, body: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Record a JSON object, or what a function makes of things that may not let themselves be looked at."""
@@ -139,25 +177,25 @@ class Recorder:
         A thread that is logging at this moment may still append a record to the old one.
         """
         try:
-            if self.ended or self.journal.path.stat().st_size < JOURNAL_BYTES:
+            if self.ended or self.journal.size < JOURNAL_BYTES:
                 return None
             with self._definitions:
                 old, new = self.journal, self._begin_journal()
                 # What records refer to by number must be known from the new journal alone.
-                for names, (_, number) in self._layouts.items():
-                    new.append(Kind.LAYOUT, _layout_body(number, names))
+                for names, layout in self._layouts.items():
+                    new.append(Kind.LAYOUT, _layout_body(layout.number, names))
                 for body in self._descriptions.values():
                     new.append(Kind.DESCRIBE, body)
-                self.journal, self.append = new, new.append
+                self.journal, self.append, self._append_record = new, new.append, new.append_record
             old.append(Kind.SUCCEEDED, b"")
             return old
         except (OSError, StoreError):
-            return None  # the file was taken away, or there is no room for another: go on with this one
+            return None  # there is no room for another: go on with this one
 
     def stop(self, reason: str) -> None:
         """Take nothing more, and say why to whoever logs nevertheless."""
         self.ended = reason
-        self.append = _ignore
+        self.append, self._append_record = _ignore, _ignore_record
         self._layouts = {}  # the quick way of `log` finds nothing and leaves the question to the careful one
 
     def _log_carefully(
@@ -187,10 +225,11 @@ class Recorder:
             self._deferred.append((later, stamp))
 
     def _append_points(self, metrics: Mapping[str, float], stamp: tuple[Any, ...]) -> None:
-        pack, layout = self._layout(tuple(metrics))
-        self.append(Kind.POINTS, pack(layout, *stamp, *metrics.values()))
+        layout = self.layout(tuple(metrics))
+        self.append(Kind.POINTS, layout.pack(layout.number, *stamp, *metrics.values()))
 
-    def _layout(self, names: tuple[str, ...]) -> tuple[Pack, int]:
+    def layout(self, names: tuple[str, ...]) -> Layout:
+        """How numbers of these names are recorded together; said in the journal the first time."""
         known = self._layouts.get(names)
         if known is None:
             with self._definitions:
@@ -199,7 +238,7 @@ class Recorder:
                     number = len(self._layouts)
                     # In the journal before any record that refers to it.
                     self.append(Kind.LAYOUT, _layout_body(number, names))
-                    known = (struct.Struct(f"{POINTS_HEAD.format}{len(names)}d").pack, number)
+                    known = Layout.of(number, len(names))
                     self._layouts[names] = known
         return known
 
@@ -218,3 +257,7 @@ def _layout_body(number: int, names: tuple[str, ...]) -> bytes:
 
 def _ignore(kind: Kind, body: bytes) -> None:
     """Stands for the journal's `append` once nothing is taken any more."""
+
+
+def _ignore_record(record: bytes) -> None:
+    """Likewise for `append_record`."""

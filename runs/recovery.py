@@ -64,7 +64,7 @@ def _bring_in(store: Store, path: Path, only_run: str | None) -> Recovered | Non
         ingester.drain()
         header = ingester.header
         if header is None:
-            if path.stat().st_size:
+            if not ingester.reader.blank():
                 raise StoreError(f"{path} is damaged from its first byte: move it away; nothing in it can be read.")
             with suppress(OSError):
                 path.unlink(missing_ok=True)  # the process died before its first record

@@ -11,9 +11,10 @@ import sys
 import traceback as traceback_module
 import uuid
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -226,6 +227,15 @@ class Run:
             samples: training samples seen once this step was done.
         """
         self._recorder.log(metrics, step, epoch, samples)
+
+    def rows(self, names: Sequence[str]) -> Callable[[int, float, float, Iterable[float]], None]:
+        """Return a function that does what `log` does for metrics of these names, at less than half the cost.
+
+        It takes step, epoch (NaN where unknown), samples and the values in the order of the names, all plain numbers,
+        and raises TypeError or struct.error, with nothing recorded, where they are not. It needs no more care than
+        that it is for who logs the same each step; a training loop calls `log`.
+        """
+        return partial(self._recorder.log_row, self._recorder.layout(tuple(names)))
 
     def describe(self, metric: str, unit: str | None = None, reduction: Reduction = "batch") -> None:
         """Say what a metric's values are: their unit, and what one value stands for."""

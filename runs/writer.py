@@ -71,11 +71,13 @@ class BackgroundWriter:
         while True:
             stopping = self._stopping
             try:
+                # Before the store, which may not answer: these make records durable.
+                self._recorder.settle_deferred()
+                self._recorder.journal.retry()
+                self._recorder.journal.prepare()
                 if not prepared:
                     self._store.prepare()
                     prepared = True
-                self._recorder.settle_deferred()
-                self._recorder.journal.retry()
                 now = time.monotonic()
                 due = DUE_SECONDS if now >= next_beat else None
                 # Only a full reach is followed by another at once: while training logs there is always a little more,

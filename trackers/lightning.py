@@ -317,9 +317,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
 
     @guarded("begin an epoch")
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        if self._recorder is not None and self._session is not None:
-            self._recorder.log_epoch_means(trainer)
-            self._session.clock.resume()
+        if self._recorder is not None:
+            self._recorder.begin_epoch(trainer)
 
     @guarded("note the arrival of a batch")
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:

@@ -11,6 +11,7 @@ from . import torch_model
 from .deferred import DeferredValues
 from .fingerprints import DataFingerprint
 from .lightning_settings import samples_per_epoch
+from .lightning_usual import UsualStep
 from .metric_names import metric_key
 from .session import TrackerSession, epochs_done
 from .torch_batches import BatchDigests, batch_size
@@ -18,6 +19,9 @@ from .torch_batches import BatchDigests, batch_size
 
 class StepRecorder:
     """Gathers what belongs to one optimizer update, from one batch or several, and logs it in one record.
+
+    This is the careful way, which takes everything as it comes. A step that is like the one before goes the short way
+    through `UsualStep`, which gives the same record.
 
     Args:
         session: the started run.
@@ -38,6 +42,8 @@ class StepRecorder:
         self._optimizer: dict[str, Tensor | float] = {}
         self._stale: dict[str, Any] = {}
         self._keys: dict[str, str] = {}
+        self._rate_keys: dict[int, tuple[Any, str, tuple[str, ...]]] = {}
+        self._usual: UsualStep | None = None
         self._batch_keys: set[str] = set()
         self._ended: tuple[int, float | None, int] | None = None
         self._train_data = self._fingerprint("data/batches", "samples_per_epoch")
@@ -58,6 +64,13 @@ class StepRecorder:
         )
         return BatchDigests(data)
 
+    def begin_epoch(self, trainer: Any) -> None:
+        """An epoch of training begins."""
+        self.log_epoch_means(trainer)
+        if self._usual is not None:
+            self._usual.begin_epoch()
+        self._session.clock.resume()
+
     def begin_batch(self, batch: Any) -> None:
         """A training batch has arrived."""
         clock = self._session.clock
@@ -69,23 +82,37 @@ class StepRecorder:
 
     def before_update(self, trainer: Any, optimizer: Any) -> None:
         """An optimizer is about to step: its gradients are complete and its learning rate is the one used."""
-        index = next((i for i, known in enumerate(trainer.optimizers) if known is optimizer), 0)
-        prefix = "optimizer" if len(trainer.optimizers) == 1 else f"optimizer{index}"
-        self._read_rates(prefix, optimizer)
+        prefix = self._read_rates(trainer, optimizer)
         if self._session.options.gradient_norm:
             with self._session.guard("compute the gradient norm"):
                 norm = torch_model.gradient_norm(optimizer)
                 if norm is not None:
                     self._optimizer[f"{prefix}/gradient_norm"] = norm
 
-    def _read_rates(self, prefix: str, optimizer: Any) -> None:
-        for number, group in enumerate(optimizer.param_groups):
+    def _read_rates(self, trainer: Any, optimizer: Any) -> str:
+        """Take down the rate of each parameter group; returns what the optimizer's keys begin with."""
+        groups = optimizer.param_groups
+        known, prefix, keys = self._rate_keys.get(id(optimizer), (None, "", ()))
+        if known is not optimizer or len(keys) != len(groups):
+            every = trainer.optimizers
+            index = next((i for i, other in enumerate(every) if other is optimizer), 0)
+            prefix = "optimizer" if len(every) == 1 else f"optimizer{index}"
+            numbers = ("", *(f"_group{number}" for number in range(1, len(groups))))
+            keys = tuple(f"{prefix}/learning_rate{number}" for number in numbers)
+            self._rate_keys[id(optimizer)] = optimizer, prefix, keys
+        for key, group in zip(keys, groups, strict=True):
             rate = group["lr"]
-            key = f"{prefix}/learning_rate" if number == 0 else f"{prefix}/learning_rate_group{number}"
             self._optimizer[key] = rate.detach().clone() if isinstance(rate, Tensor) else float(rate)
+        return prefix
 
     def end_batch(self, trainer: Any, outputs: Any, batch: Any, batch_index: int) -> None:
         """A training batch was worked through, and perhaps completed an update."""
+        usual = self._usual
+        if usual is not None and usual.log(outputs, batch, batch_index, self._optimizer, self._updates):
+            self._updates += 1
+            self._optimizer = {}
+            return
+        self._usual = None
         session = self._session
         samples = self._count(batch)
         session.clock.end_batch(samples)
@@ -158,8 +185,8 @@ class StepRecorder:
                     "training_step gave no loss, so train/loss is missing: return it, or log it with self.log."
                 )
             if not optimizer:
-                for index, known in enumerate(trainer.optimizers):
-                    self._read_rates("optimizer" if len(trainer.optimizers) == 1 else f"optimizer{index}", known)
+                for known in trainer.optimizers:
+                    self._read_rates(trainer, known)
                 optimizer, self._optimizer = self._optimizer, {}
             if "train/loss" in metrics:
                 parts["train/loss"] = metrics.pop("train/loss")
@@ -168,6 +195,30 @@ class StepRecorder:
             parts.update({key: [value] for key, value in optimizer.items()})
         samples = session.samples
         self._values.add(parts, lambda means: session.log_step(step, means, time, epoch=epoch, samples=samples))
+        if not time.first and time.samples and session.logs_loss and losses and optimizer and not len(self._values):
+            self._learn(trainer, (*parts, *time.metrics()), tuple(optimizer))
+
+    def _learn(self, trainer: Any, names: tuple[str, ...], optimizer: tuple[str, ...]) -> None:
+        """Prepare the short way for steps that log the same as this one, if it was a step of the usual kind."""
+        session = self._session
+        if self._manual or session.options.log_every != 1 or session.event_files or trainer.global_step <= 0:
+            return
+        metrics = []
+        for item in self._results.values():
+            # Also where this step logged nothing under it: the next may, and then the names below differ.
+            each_step = item.meta.on_step and item.meta.fx != "on_train_batch_end"
+            metrics.append(self._key(item.meta.name) if each_step else "")
+        usual = UsualStep(
+            session,
+            trainer,
+            results=self._results,
+            metrics=metrics,
+            optimizer=optimizer,
+            stale=self._stale,
+            world_size=self._world_size,
+        )
+        if usual.names == names:  # not where two were logged under one key, or a rate was changed in between
+            self._usual = usual
 
     def end_epoch(self) -> None:
         """An epoch of training has ended; its means can be read once Lightning has reduced them."""
@@ -221,6 +272,8 @@ class StepRecorder:
         if parts:
             session = self._session
             self._values.add(parts, lambda means: session.log_epoch(step, means, epoch=epoch, samples=samples))
+            if len(self._values):
+                self._usual = None  # what waits for a device comes first
 
     def close(self) -> None:
         """Log what is left, waiting for the device."""

@@ -189,6 +189,11 @@ class TrackerSession:
         return self._watch is not None and self._watch.received
 
     @property
+    def event_files(self) -> bool:
+        """Whether steps also go into TensorBoard's event files."""
+        return self._events is not None
+
+    @property
     def logs_loss(self) -> bool:
         """Whether this process logs losses and describes the run; only rank 0 does."""
         return self.run.rank == 0

@@ -118,6 +118,26 @@ class StepClock:
         self._first = False
         return time_
 
+    def end_batch_and_step(self, samples: int) -> tuple[float, float, float, float] | None:
+        """Do what `end_batch` and `end_step` do where one batch makes an update, at a third of the cost.
+
+        Args:
+            samples: how many samples the batch held, at least one.
+
+        Returns:
+            Seconds, data seconds, compute seconds and samples a second, as in `StepTime.metrics`. None, with nothing
+            done, where `StepTime.metrics` would hold something else: at the first update, and where other batches
+            belong to this one.
+        """
+        now, began = self._clock(), self._batch_began
+        if began is None or now <= began or self._first or self._samples or self._compute:
+            return None
+        data, compute = self._data, now - began
+        self._data = 0.0
+        self._batch_began, self._gap_began = None, now
+        seconds = data + compute
+        return seconds, data, compute, samples / seconds
+
     def pause(self) -> None:
         """Stop counting between batches: something other than training begins."""
         if self._gap_began is not None:

@@ -13,6 +13,8 @@ from .fingerprints import Array
 
 MOST_LAYERS = 500
 
+_PLAIN = frozenset((Tensor, nn.Parameter))
+
 # Decoupled decay shrinks the weight itself; coupled decay adds to the gradient.
 _DECOUPLED = {"AdamW", "Muon", "Lion"}
 _EPSILON_OUTSIDE = {"Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adamax", "SparseAdam"}
@@ -197,10 +199,12 @@ def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor | None:
     Raises:
         ValueError: if gradients are sharded over processes, where the norm needs communication.
     """
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    gradients = [
+        gradient for group in optimizer.param_groups for p in group["params"] if (gradient := p.grad) is not None
+    ]
     if not gradients:
         return None
-    if any(hasattr(gradient, "full_tensor") for gradient in gradients):
+    if not _PLAIN.issuperset(map(type, gradients)) and any(hasattr(gradient, "full_tensor") for gradient in gradients):
         raise ValueError("the gradients are sharded over processes")
     with torch.no_grad():
         dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]

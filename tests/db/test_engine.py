@@ -10,7 +10,7 @@ import pytest
 
 from trackside.db.engine import display_url, resolve_url
 from trackside.db.errors import StoreError, StoreUnreachableError, StoreURLError
-from trackside.db.filesystem import network_type
+from trackside.db.filesystem import network_type, reserves_room
 from trackside.db.store import open_store
 
 
@@ -93,6 +93,15 @@ def test_network_file_systems_are_told_from_disks(tmp_path):
     (tmp_path / "na s" / "deep").mkdir(parents=True)
     assert network_type(tmp_path / "na s" / "deep", str(mounts)) == "nfs4"
     assert network_type(tmp_path, str(mounts)) is None
+    assert reserves_room(tmp_path, str(mounts))
+    assert not reserves_room(tmp_path / "na s" / "deep", str(mounts))
+
+
+@pytest.mark.parametrize("kind", ["btrfs", "zfs", "xfs", "overlay", "nfs4", "fuse.sshfs", "apfs"])
+def test_only_where_reserved_room_is_kept_is_a_map_safe(tmp_path, kind):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/vda / {kind} rw 0 0\n")
+    assert not reserves_room(tmp_path, str(mounts))
 
 
 def test_a_file_that_was_taken_away_is_not_written_to_any_more(tmp_path):

@@ -60,7 +60,8 @@ def test_a_store_deleted_under_a_run_is_made_anew_with_all_of_it(tmp_path, taken
         np.testing.assert_array_equal(store.series(run.id, "x").values, [0.0, 1.0])
 
 
-def test_records_that_never_found_room_are_named_lost(sqlite_url, caplog, monkeypatch):
+@pytest.mark.parametrize("way", ["appended"], indirect=True)
+def test_records_that_never_found_room_are_named_lost(sqlite_url, way, caplog, monkeypatch):
     run = trackside.start_run(store=sqlite_url)
     write = journal.os.write
     monkeypatch.setattr(journal.os, "write", lambda fd, data: no_room() if data[:2] == b"Ts" else write(fd, data))
@@ -72,11 +73,23 @@ def test_records_that_never_found_room_are_named_lost(sqlite_url, caplog, monkey
     assert "4 records" in caplog.text  # the two points, what they are called, and the end
 
 
+@pytest.mark.parametrize("way", ["mapped"], indirect=True)
+def test_records_that_no_block_could_be_had_for_are_named_lost(sqlite_url, way, caplog, monkeypatch):
+    monkeypatch.setattr("trackside.runs.mapped_file.MappedFile.prepare", lambda self: None)
+    run = trackside.start_run(store=sqlite_url)
+    monkeypatch.setattr("trackside.runs.mapped_file._reserve", lambda *arguments: no_room())
+    monkeypatch.setattr("trackside.runs.run.FINISH_SECONDS", 0.5)
+    run.update(notes="x" * 4000)  # does not fit, and from then on all wait
+    run.log({"x": 1.0})
+    run.finish()
+    assert "4 records" in caplog.text  # the notes, the point, what it is called, and the end
+
+
 def test_points_whose_names_found_no_room_do_not_hold_up_the_others(sqlite_url):
     with trackside.start_run(store=sqlite_url) as run:
         run.log({"x": 1.0}, step=0)
-        pack, _ = run._recorder._layouts[("x",)]
-        run._recorder.append(Kind.POINTS, pack(99, 1, time.time_ns(), 0.0, 0.0, 0.0, 2.0))
+        layout = run._recorder.layout(("x",))
+        run._recorder.append(Kind.POINTS, layout.pack(99, 1, time.time_ns(), 0.0, 0.0, 0.0, 2.0))
         run.log({"x": 3.0}, step=2)
     with trackside.open_store(sqlite_url) as store:
         np.testing.assert_array_equal(store.series(run.id, "x").values, [1.0, 3.0])

@@ -10,45 +10,44 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 import trackside
 from trackside.db.engine import resolve_url
 from trackside.runs.journal import journal_folder
 from trackside.runs.recovery import recover
 
-LOG_UNTIL_KILLED = """
-import os, sys, trackside
+from .conftest import CHOOSE_WAY, WAYS
+
+LOG_UNTIL_KILLED = f"""{CHOOSE_WAY}
+import os, trackside
 run = trackside.start_run(name="victim", store=sys.argv[1])
 for step in range(10**9):
-    run.log({"x": step, "y": -step}, step=step)
+    run.log({{"x": step, "y": -step}}, step=step)
     os.write(1, step.to_bytes(8, "little"))  # says that this log has returned
 """
 
 
-def kill_while_logging(url, seconds):
-    """Run a logging process, kill it, return the last step whose log had returned."""
-    process = subprocess.Popen([sys.executable, "-c", LOG_UNTIL_KILLED, url], stdout=subprocess.PIPE)
-    told = bytearray()
-    reader = threading.Thread(target=lambda: told.extend(process.stdout.read()))
+def kill_while_logging(url, way, seconds):
+    """Run a logging process, kill it some time after its first record; the last step whose log had returned."""
+    process = subprocess.Popen([sys.executable, "-c", LOG_UNTIL_KILLED, url, way], stdout=subprocess.PIPE)
+    told = process.stdout.read(8)
+    rest = bytearray()
+    reader = threading.Thread(target=lambda: rest.extend(process.stdout.read()))
     reader.start()
-    while len(told) < 8 and process.poll() is None:
-        time.sleep(0.01)
-        if len(told) == 0:
-            # BufferedReader.read waits for the end: begin to count once the journal has its first points.
-            journals = list(journal_folder(resolve_url(url)).glob("*.journal"))
-            if journals and journals[0].stat().st_size > 2_000:
-                break
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
     reader.join()
     process.stdout.close()
+    told += rest
     return int.from_bytes(told[-(len(told) % 8) - 8 :][:8], "little")
 
 
-def test_a_killed_process_loses_no_record_whose_log_had_returned(store_url):
-    for seconds in (0.0, 0.4, 1.3):
-        last = kill_while_logging(store_url, seconds)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_killed_process_loses_no_record_whose_log_had_returned(store_url, way):
+    for seconds in (0.0, 0.05, 0.4, 1.3):
+        last = kill_while_logging(store_url, way, seconds)
         with trackside.open_store(store_url) as store:
             recover(store)
             run = store.runs()[0]
@@ -77,7 +76,7 @@ def test_without_a_recovery_the_run_is_lost_once_its_heartbeat_is_overdue(sqlite
 
 
 def test_two_recoveries_at_once_bring_every_point_once(store_url):
-    last = kill_while_logging(store_url, 0.2)
+    last = kill_while_logging(store_url, "mapped", 0.2)
     code = "import sys, trackside; from trackside.runs.recovery import recover\n"
     code += "with trackside.open_store(sys.argv[1]) as store: recover(store)"
     processes = [subprocess.Popen([sys.executable, "-c", code, store_url]) for _ in range(3)]
@@ -136,16 +135,17 @@ def test_a_server_that_is_down_from_start_to_end_gets_everything_by_sync(postgre
     assert not run._recorder.journal.path.exists()
 
 
-def test_a_journal_that_holds_nothing_is_swept_away(sqlite_url):
+@pytest.mark.parametrize("content", [b"", bytes(1000)])  # and one that had room reserved
+def test_a_journal_that_holds_nothing_is_swept_away(sqlite_url, content):
     folder = journal_folder(resolve_url(sqlite_url))
     folder.mkdir(parents=True)
-    (folder / "0-empty.journal").write_bytes(b"")
+    (folder / "0-empty.journal").write_bytes(content)
     with trackside.open_store(sqlite_url) as store:
         assert recover(store) == []
     assert list(folder.iterdir()) == []
 
 
-def test_a_long_training_does_not_fill_the_disk_with_its_journal(sqlite_url, monkeypatch):
+def test_a_long_training_does_not_fill_the_disk_with_its_journal(sqlite_url, way, monkeypatch):
     monkeypatch.setattr("trackside.runs.recorder.JOURNAL_BYTES", 20_000)
     monkeypatch.setattr("trackside.runs.writer.INTERVAL_SECONDS", 0.02)
     monkeypatch.setattr("trackside.runs.writer.STRAGGLER_SECONDS", 0.1)

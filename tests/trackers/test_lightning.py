@@ -30,6 +30,8 @@ from trackside.db.records import RunInfo  # noqa: E402
 from trackside.db.store import Store  # noqa: E402
 from trackside.trackers.fingerprints import batch_digest  # noqa: E402
 from trackside.trackers.lightning import LightningTracker  # noqa: E402
+from trackside.trackers.lightning_steps import StepRecorder  # noqa: E402
+from trackside.trackers.lightning_usual import UsualStep  # noqa: E402
 
 pytestmark = [
     pytest.mark.framework,
@@ -701,3 +703,63 @@ def test_two_processes_share_one_run(sqlite_url: str, tmp_path: Path) -> None:
         assert ("step/seconds", 1) in ranks
         assert ("train/loss", 1) not in ranks
         assert store.axes(run).samples[-1] == 100  # each process saw half
+
+
+class Whimsical(Net):
+    """Does every so often what the step before did not."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        step = self.trainer.global_step
+        self.log("train_loss", loss, on_step=True, on_epoch=False)
+        if step % 7 == 3:
+            self.log("sometimes", float(step), on_step=True, on_epoch=False)
+        if step in (9, 21):
+            self.optimizers().optimizer.param_groups[0]["lr"] = torch.tensor(0.01)
+        if step == 13:
+            group = {"params": [torch.nn.Parameter(torch.zeros(2))], "lr": 0.3}
+            self.optimizers().optimizer.add_param_group(group)
+        if step == 17 and not self.hparams.get("skipped"):
+            self.hparams.skipped = True
+            return None
+        return loss
+
+
+@pytest.mark.parametrize("kind", [Net, Whimsical])
+@pytest.mark.parametrize("gradient_norm", [False, True])
+@pytest.mark.parametrize("arguments", [{}, {"accumulate_grad_batches": 2}, {"limit_train_batches": 3}])
+def test_the_short_way_records_what_the_careful_one_does(
+    sqlite_url: str, kind: type[Any], gradient_norm: bool, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = [0]
+    log = UsualStep.log
+
+    def counted(self: UsualStep, *given: Any) -> bool:
+        logged = log(self, *given)
+        short[0] += logged
+        return logged
+
+    monkeypatch.setattr(UsualStep, "log", counted)
+    callbacks = [tracker(sqlite_url, name=name, gradient_norm=gradient_norm) for name in ("short", "careful")]
+    trainer(callbacks[0], max_epochs=8, **arguments).fit(net(kind), loader())
+    taken, short[0] = short[0], 0
+    monkeypatch.setattr(StepRecorder, "_learn", lambda self, *given: None)
+    trainer(callbacks[1], max_epochs=8, **arguments).fit(net(kind), loader())
+    assert short[0] == 0
+    assert (taken == 0) == ("accumulate_grad_batches" in arguments)
+    if kind is Net and taken:
+        assert taken == 8 * arguments.get("limit_train_batches", 4) - 2
+    assert not any(callback.guard.failures for callback in callbacks)
+    with Store(sqlite_url) as store:
+        runs = {run.name: run for run in store.runs()}
+        found = [{info.name: info for info in store.series_infos([runs[name].id])} for name in ("short", "careful")]
+        assert found[0].keys() == found[1].keys()
+        for name in found[0]:
+            one, other = (store.series(runs[run], name) for run in ("short", "careful"))
+            np.testing.assert_array_equal(one.steps, other.steps)
+            assert (found[0][name].unit, found[0][name].reduction) == (found[1][name].unit, found[1][name].reduction)
+            if not name.startswith("step/"):
+                np.testing.assert_array_equal(one.values, other.values)
+        axes = [store.axes(runs[name]) for name in ("short", "careful")]
+        for column in ("steps", "epochs", "samples"):
+            np.testing.assert_array_equal(getattr(axes[0], column), getattr(axes[1], column))

@@ -132,3 +132,32 @@ def test_no_throughput_where_samples_are_unknown(clock: StepClock, hands: Hands)
     clock.end_step()
     batch(clock, hands, 0.0, 1.0)
     assert "step/samples_per_second" not in clock.end_step().metrics()
+
+
+def test_the_short_way_gives_what_the_long_one_does(hands: Hands) -> None:
+    long, short = StepClock(hands), StepClock(hands)
+    for clock in (long, short):
+        clock.start()
+        clock.begin_batch()
+    hands.pass_(1.0)
+    assert short.end_batch_and_step(5) is None  # the first is another matter
+    for clock in (long, short):
+        clock.end_batch(5)
+        clock.end_step()
+    for data, compute in ((0.25, 0.5), (0.0, 2.0), (1.0, 0.125)):
+        hands.pass_(data)
+        for clock in (long, short):
+            clock.begin_batch()
+        hands.pass_(compute)
+        long.end_batch(8)
+        assert short.end_batch_and_step(8) == tuple(long.end_step().metrics().values())
+    hands.pass_(0.5)
+    for clock in (long, short):
+        clock.begin_batch()
+        hands.pass_(0.5)
+        clock.end_batch(3)  # of two that make the update
+        clock.begin_batch()
+    hands.pass_(0.5)
+    assert short.end_batch_and_step(4) is None
+    short.end_batch(4)
+    assert short.end_step().samples == 7
