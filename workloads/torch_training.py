@@ -117,6 +117,7 @@ def fit(
     prepare: Prepare = lambda inputs: inputs,
     make_dataset: Callable[[Arrays, Arrays, Settings], Dataset[Any]] = dataset,
     validation_batch_size: int | None = None,
+    gradient_clip_val: float | None = None,
 ) -> dict[str, float]:
     """Train once as told, record the run, and return the last validation.
 
@@ -129,6 +130,7 @@ def fit(
         prepare: from the problem's layout of the inputs to PyTorch's; `problem.channels_first` for images.
         make_dataset: makes a dataset from inputs and targets.
         validation_batch_size: all of the validation data at once by default.
+        gradient_clip_val: largest norm of all gradients together; None for no clipping.
 
     Returns:
         `val/loss` and the workload's metrics after the last update.
@@ -136,7 +138,7 @@ def fit(
     prepare_process(settings)
     module = build(problem, settings)
     load_weights(module, problem, settings)
-    trainer = _trainer(workload, problem, settings, module)
+    trainer = _trainer(workload, problem, settings, module, gradient_clip_val)
     training = make_dataset(prepare(problem.inputs), problem.targets, settings)
     validation = make_dataset(prepare(problem.validation_inputs), problem.validation_targets, settings)
     order = FixedOrder(
@@ -157,7 +159,13 @@ def fit(
     return {name: metrics[name].item() for name in ("val/loss", *workload.metrics) if name in metrics}
 
 
-def _trainer(workload: Workload, problem: Problem, settings: Settings, module: pl.LightningModule) -> pl.Trainer:
+def _trainer(
+    workload: Workload,
+    problem: Problem,
+    settings: Settings,
+    module: pl.LightningModule,
+    gradient_clip_val: float | None,
+) -> pl.Trainer:
     callbacks: list[pl.Callback] = [tracker(workload, problem, settings), StopAfter(settings.steps)]
     if settings.checkpoints is not None:
         kept = ModelCheckpoint(settings.checkpoints, Path(CHECKPOINT).stem, enable_version_counter=False)
@@ -171,6 +179,7 @@ def _trainer(workload: Workload, problem: Problem, settings: Settings, module: p
         max_steps=settings.steps if module.automatic_optimization else -1,
         max_epochs=problem.epochs(settings),
         callbacks=callbacks,
+        gradient_clip_val=gradient_clip_val,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         logger=False,
