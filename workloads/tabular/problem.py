@@ -65,9 +65,7 @@ def load_tumours() -> Tumours:
     features, labels = bunch.data[shuffled], bunch.target[shuffled, np.newaxis].astype(np.float32)
     train = features[:TRAIN_SAMPLES]
     features = ((features - train.mean(axis=0)) / train.std(axis=0)).astype(np.float32)
-    return Tumours(
-        features[:TRAIN_SAMPLES], labels[:TRAIN_SAMPLES], features[TRAIN_SAMPLES:], labels[TRAIN_SAMPLES:]
-    )
+    return Tumours(features[:TRAIN_SAMPLES], labels[:TRAIN_SAMPLES], features[TRAIN_SAMPLES:], labels[TRAIN_SAMPLES:])
 
 
 def rate_drops(steps: int) -> list[int]:
