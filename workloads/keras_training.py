@@ -55,6 +55,33 @@ class StopAfter(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
 
+class MeasureValidation(keras.callbacks.Callback):  # type: ignore[misc]
+    """Adds metrics that need all outputs at once, such as an exact area under a curve, to those of a validation.
+
+    A Keras metric sees one batch after another, and those of training as well.
+
+    Args:
+        problem: the validation inputs.
+        measure: from the model's outputs for them, (validation samples, …), to metrics by name, without `val_`.
+    """
+
+    def __init__(self, problem: Problem, measure: Callable[[NDArray[Any]], Mapping[str, float]]) -> None:
+        super().__init__()
+        self.inputs = problem.validation_inputs
+        self.measure = measure
+        self.measured: Mapping[str, float] = {}
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        outputs = self.model.predict(_single(self.inputs), batch_size=len(self.inputs[0]), verbose=0)
+        self.measured = self.measure(outputs)
+        if logs is not None:
+            logs.update(self.measured)  # for the callbacks after this one
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in self.measured.items()})  # for the history
+
+
 def compile_options(settings: Settings) -> dict[str, bool]:
     """Arguments of `model.compile` that choose the execution mode."""
     return {"run_eagerly": settings.mode == "eager", "jit_compile": settings.mode == "xla"}

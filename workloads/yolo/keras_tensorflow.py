@@ -9,7 +9,6 @@ The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .. import keras_training, torch_exact  # before Keras, whose environment it sets
 
@@ -20,7 +19,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from ..layout import CONV2D, SAME
-from ..problem import Arrays, Problem
+from ..problem import Problem
 from ..settings import Settings
 from . import problem as yolo
 from .average_precision import mean_average_precision
@@ -56,23 +55,6 @@ class DetectionLoss(keras.losses.Loss):  # type: ignore[misc]
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return box_loss(y_true, y_pred) + object_loss(y_true, y_pred) + class_loss(y_true, y_pred)
-
-
-class MeanAveragePrecision(keras.callbacks.Callback):  # type: ignore[misc]
-    """Adds `val_map_50` to what Keras measures at the end of an epoch.
-
-    Args:
-        inputs: images (samples, S, S, 1) of the validation.
-        targets: (samples, G, G, A, V).
-    """
-
-    def __init__(self, inputs: Arrays, targets: Arrays) -> None:
-        super().__init__()
-        (self.images,), (self.targets,) = inputs, targets
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        outputs = self.model.predict(self.images, yolo.VALIDATION_BATCH, verbose=0)
-        logs["val_map_50"] = mean_average_precision(outputs, self.targets)
 
 
 def build_model(size: int, optimizer: str) -> keras.Model:
@@ -133,15 +115,11 @@ def pairings(model: keras.Model) -> Sequence[keras_training.Pairing]:
 def train(settings: Settings) -> dict[str, float]:
     """Train once as told, record the run, and return the last validation."""
     problem = yolo.load(settings)
-    return keras_training.fit(
-        yolo.WORKLOAD,
-        problem,
-        settings,
-        build,
-        pairings,
-        validation_batch_size=yolo.VALIDATION_BATCH,
-        callbacks=[MeanAveragePrecision(problem.validation_inputs, problem.validation_targets)],
+    (targets,) = problem.validation_targets
+    precision = keras_training.MeasureValidation(
+        problem, lambda outputs: {"map_50": mean_average_precision(outputs, targets)}
     )
+    return keras_training.fit(yolo.WORKLOAD, problem, settings, build, pairings, callbacks=[precision])
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ from .scenes import Scenes, make_scenes
 
 TRAIN_SCENES = 4096
 VALIDATION_SCENES = 256
-VALIDATION_BATCH = 64  # of all 256 at once the first activations alone would be 64 MB in double precision
 
 CLASSES = 10
 STRIDE = 8  # pixels a cell is wide and high: three convolutions halve the image

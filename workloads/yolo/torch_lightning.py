@@ -64,6 +64,11 @@ class DetectionLoss(nn.modules.loss._Loss):  # type: ignore[misc]
         return (box_loss(outputs, targets) + object_loss(outputs, targets) + class_loss(outputs, targets)).mean()
 
 
+def parts(split: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """What the loss is the sum of, as metrics of a split."""
+    return {f"{split}/{part.__name__}": part(outputs, targets).mean() for part in (box_loss, object_loss, class_loss)}
+
+
 class YOLO(pl.LightningModule):  # type: ignore[misc]
     """Six convolutions, three of which halve the image, and a linear head."""
 
@@ -88,27 +93,23 @@ class YOLO(pl.LightningModule):  # type: ignore[misc]
         return self.criterion(self(images), targets)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return torch_training.over_all_devices(self.loss(batch))
+        images, targets = batch
+        outputs = self(images)
+        self.log_dict(parts("train", outputs.detach(), targets), sync_dist=True)
+        return torch_training.over_all_devices(self.criterion(outputs, targets))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, targets = batch
         outputs = self(images)
-        self.log_dict(
-            {
-                "val/loss": self.criterion(outputs, targets),
-                "val/box_loss": box_loss(outputs, targets).mean(),
-                "val/object_loss": object_loss(outputs, targets).mean(),
-                "val/class_loss": class_loss(outputs, targets).mean(),
-            },
-            batch_size=len(images),
-        )
+        losses = {"val/loss": self.criterion(outputs, targets), **parts("val", outputs, targets)}
+        self.log_dict(losses, batch_size=len(images))
         self.validated.append((outputs, targets))
 
     def on_validation_epoch_end(self) -> None:
-        outputs, targets = (torch.cat(parts).cpu().numpy() for parts in zip(*self.validated, strict=True))
+        outputs, targets = (torch.cat(batches).cpu().numpy() for batches in zip(*self.validated, strict=True))
         self.validated.clear()
-        precision = torch.tensor(mean_average_precision(outputs, targets), dtype=torch.float64)
-        self.log("val/map_50", precision)
+        # In double precision, or what is logged would be rounded.
+        self.log("val/map_50", torch.tensor(mean_average_precision(outputs, targets), dtype=torch.float64))
 
     def configure_optimizers(self) -> dict[str, object]:
         optimizer = torch.optim.Adam(self.parameters(), yolo.LEARNING_RATE)
@@ -123,14 +124,7 @@ def build(problem: Problem, settings: Settings) -> YOLO:
 
 def train(settings: Settings) -> dict[str, float]:
     """Train once as told, record the run, and return the last validation."""
-    return torch_training.fit(
-        yolo.WORKLOAD,
-        yolo.load(settings),
-        settings,
-        build,
-        prepare=PREPARE,
-        validation_batch_size=yolo.VALIDATION_BATCH,
-    )
+    return torch_training.fit(yolo.WORKLOAD, yolo.load(settings), settings, build, prepare=PREPARE)
 
 
 if __name__ == "__main__":
