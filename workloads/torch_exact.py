@@ -10,6 +10,7 @@ record them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -22,16 +23,43 @@ def _constant(value: float, like: Any) -> tf.Tensor:
     return tf.constant(value, dtype=like.dtype)
 
 
+def _clipped_by_global_norm(gradients: Sequence[tf.Tensor], largest: float) -> list[tf.Tensor]:
+    """Scale by largest / (norm + 1e-6) where that is below 1; Keras leaves out the 1e-6."""
+    norm = tf.norm(tf.stack([tf.norm(gradient) for gradient in gradients]))
+    scale = tf.minimum(_constant(largest, norm) / (norm + _constant(1e-6, norm)), _constant(1.0, norm))
+    return [gradient * scale for gradient in gradients]
+
+
 class _TorchOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """What both optimizers share: dense gradients, and weight decay inside the update step."""
+    """What both optimizers share: dense gradients, clipping as PyTorch clips, and weight decay inside the update step.
+
+    `global_clipnorm` is `torch.nn.utils.clip_grad_norm_`, which Lightning's `gradient_clip_val` calls.
+    """
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Nothing: Keras would decay the weights on its own, for every optimizer in the same decoupled way."""
 
     def _dense(self, gradient: Any, variable: Any) -> tf.Tensor:
-        # The gradient of an embedding arrives as slices. Keras squares each slice of a repeated row on its own,
-        # where PyTorch squares their sum.
+        # The gradient of an embedding arrives as slices. Keras squares each slice of a repeated row on its own, in
+        # the norm for clipping and in the second moment, where PyTorch squares their sum.
         return tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+
+    def _backend_apply_gradients(self, grads: Any, trainable_variables: Any) -> None:
+        pairs = zip(grads, trainable_variables, strict=True)
+        super()._backend_apply_gradients([self._dense(*pair) for pair in pairs], trainable_variables)
+
+    def _clip_gradients(self, grads: Any) -> Any:
+        """Nothing yet: this comes before the sum over all devices, and each has only its own share of a gradient."""
+        return grads
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
+        """The sums over all devices, clipped."""
+        summed, variables = zip(*super()._all_reduce_sum_gradients(grads_and_vars), strict=True)
+        if self.global_clipnorm:
+            clipped = _clipped_by_global_norm(summed, self.global_clipnorm)
+        else:
+            clipped = super()._clip_gradients(summed)
+        return list(zip(clipped, variables, strict=True))
 
     def _decays(self, variable: Any) -> bool:
         return bool(self.weight_decay) and self._use_weight_decay(variable)
@@ -76,7 +104,6 @@ class TorchSGD(_TorchOptimizer):
         self.velocities = self.add_optimizer_variables(variables, "velocity") if self.momentum else []
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        gradient = self._dense(gradient, variable)
         if self._decays(variable):
             gradient += _constant(self.weight_decay, variable) * variable
         if self.momentum:
@@ -147,7 +174,6 @@ class TorchAdam(_TorchOptimizer):
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
         mean, square = self.means[index], self.squares[index]
-        gradient = self._dense(gradient, variable)
         rate = tf.cast(learning_rate, tf.float64)
         if self._decays(variable):
             if self.decoupled:

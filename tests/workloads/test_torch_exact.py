@@ -11,6 +11,7 @@ import pytest
 pytestmark = pytest.mark.framework
 
 SIDES = Path(__file__).parent / "torch_exact"
+CLIPPED_NORM = 4.0  # as in cases.py
 OPTIMIZERS = [
     "sgd",
     "sgd_momentum",
@@ -77,6 +78,18 @@ def test_stock_and_exact_sgd_agree_until_the_rate_changes(torch_results, keras_r
 
 def test_repeated_rows_of_an_embedding_are_summed_before_they_are_squared(torch_results, keras_results):
     np.testing.assert_allclose(keras_results["embedding"], torch_results["embedding"], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("form", ["clipping", "clipping_devices"])
+def test_gradients_are_clipped_as_torch_clips_them_together(form, torch_results, keras_results):
+    norms = torch_results["clipping_norms"]
+    assert norms.min() < CLIPPED_NORM < norms.max()
+    np.testing.assert_allclose(keras_results[form], torch_results["clipping"], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("form", ["clipping", "clipping_devices"])
+def test_keras_own_clipping_differs_for_repeated_rows_and_clips_each_devices_share(form, torch_results, keras_results):
+    assert np.abs(keras_results[f"stock_{form}"] - torch_results["clipping"]).max() > 1e-2
 
 
 @pytest.mark.parametrize("name", ["images", "rows"])

@@ -26,6 +26,9 @@ GRADIENTS = _generator.normal(size=(STEPS, 5, 3))
 # Around the size of epsilon: there it matters on which side of the bias correction epsilon is added.
 SMALL_GRADIENTS = GRADIENTS * 1e-7
 
+# Longer than this for some steps, shorter for others.
+CLIPPED_NORM = 4.0
+
 TABLE = _generator.normal(size=(6, 4))
 TOKENS = np.array([[1, 1, 3, 1], [2, 1, 3, 3], [0, 0, 0, 0], [5, 4, 4, 1]])  # rows come up several times in a batch
 

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from trackside.workloads import torch_exact
 
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 keras.config.set_floatx("float64")
 results: dict[str, np.ndarray] = {}
 
@@ -69,6 +71,41 @@ def embed(optimizer):
 
 results["embedding"] = embed(torch_exact.TorchAdam(cases.RATE))
 results["stock_embedding"] = embed(keras.optimizers.Adam(cases.RATE, epsilon=1e-8))
+
+
+def clip(optimizer, strategy):
+    """Gradients of which each device has an unequal share."""
+    with strategy.scope():
+        weights = [keras.Variable(array, dtype="float64") for array in (cases.START, cases.TABLE)]
+        optimizer = again(optimizer)
+        optimizer.build(weights)
+
+    def share(gradient, tokens):
+        device = tf.distribute.get_replica_context().replica_id_in_sync_group
+        alone = strategy.num_replicas_in_sync == 1
+        part = 1.0 if alone else tf.cast(device, tf.float64) * 3.0 - 1.0  # -1 and 2
+        with tf.GradientTape() as tape:
+            rows = tf.gather(weights[1].value, tokens)
+            loss = part * (tf.reduce_sum(weights[0].value * gradient) + tf.reduce_sum(tf.sin(rows)))
+        gradients = tape.gradient(loss, [weight.value for weight in weights])
+        assert isinstance(gradients[1], tf.IndexedSlices)
+        optimizer.apply(gradients, weights)
+
+    update = tf.function(lambda gradient, tokens: strategy.run(share, args=(gradient, tokens)))
+    path = []
+    for step, gradient in enumerate(cases.GRADIENTS):
+        update(tf.constant(gradient), tf.constant(cases.TOKENS[step % len(cases.TOKENS)]))
+        path.append(np.concatenate([weight.numpy().ravel() for weight in weights]))
+    return np.stack(path)
+
+
+exact_clipping = torch_exact.TorchSGD(cases.RATE, global_clipnorm=cases.CLIPPED_NORM)
+stock_clipping = keras.optimizers.SGD(cases.RATE, global_clipnorm=cases.CLIPPED_NORM)
+mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
+results["clipping"] = clip(exact_clipping, tf.distribute.get_strategy())
+results["clipping_devices"] = clip(exact_clipping, mirrored)
+results["stock_clipping"] = clip(stock_clipping, tf.distribute.get_strategy())
+results["stock_clipping_devices"] = clip(stock_clipping, mirrored)
 
 
 def normalise(prefix, layer, batches):

@@ -29,6 +29,19 @@ for tokens in cases.TOKENS:
     optimizer.step()
 results["embedding"] = table.weight.detach().numpy()
 
+weights = [torch.nn.Parameter(torch.from_numpy(array.copy())) for array in (cases.START, cases.TABLE)]
+optimizer = torch.optim.SGD(weights, lr=cases.RATE)
+path, norms = [], []
+for step, gradient in enumerate(cases.GRADIENTS):
+    optimizer.zero_grad()
+    tokens = torch.from_numpy(cases.TOKENS[step % len(cases.TOKENS)])
+    ((weights[0] * torch.from_numpy(gradient)).sum() + weights[1][tokens].sin().sum()).backward()
+    norms.append(torch.nn.utils.clip_grad_norm_(weights, cases.CLIPPED_NORM).item())
+    optimizer.step()
+    path.append(np.concatenate([weight.detach().numpy().ravel() for weight in weights]))
+results["clipping"] = np.stack(path)
+results["clipping_norms"] = np.array(norms)
+
 for name, batches, layer in (
     ("images", cases.IMAGES.transpose(0, 1, 4, 2, 3), torch.nn.BatchNorm2d(3)),
     ("rows", cases.ROWS, torch.nn.BatchNorm1d(3)),
