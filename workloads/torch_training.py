@@ -132,6 +132,7 @@ def fit(
     prepare: Prepare = lambda inputs: inputs,
     make_dataset: Callable[[Arrays, Arrays, Settings], Dataset[Any]] = dataset,
     validation_batch_size: int | None = None,
+    gradient_clip_val: float | None = None,
 ) -> dict[str, float]:
     """Train once as told, record the run, and return the last validation.
 
@@ -144,6 +145,7 @@ def fit(
         prepare: from the problem's layout of the inputs to PyTorch's; `problem.channels_first` for images.
         make_dataset: makes a dataset from inputs and targets.
         validation_batch_size: all of the validation data at once by default.
+        gradient_clip_val: largest norm of all gradients together; None for no clipping.
 
     Returns:
         `val/loss` and the workload's metrics after the last update.
@@ -151,7 +153,7 @@ def fit(
     prepare_process(settings)
     module = build(problem, settings)
     load_weights(module, problem, settings)
-    trainer = _trainer(workload, problem, settings)
+    trainer = _trainer(workload, problem, settings, gradient_clip_val)
     training = make_dataset(prepare(problem.inputs), problem.targets, settings)
     validation = make_dataset(prepare(problem.validation_inputs), problem.validation_targets, settings)
     order = FixedOrder(
@@ -172,7 +174,7 @@ def fit(
     return {name: metrics[name].item() for name in ("val/loss", *workload.metrics) if name in metrics}
 
 
-def _trainer(workload: Workload, problem: Problem, settings: Settings) -> pl.Trainer:
+def _trainer(workload: Workload, problem: Problem, settings: Settings, gradient_clip_val: float | None) -> pl.Trainer:
     recorder = tracker(workload, problem, settings)
     callbacks: list[pl.Callback] = [recorder, StopAfter(settings.steps, recorder)]
     if settings.checkpoints is not None:
@@ -187,6 +189,7 @@ def _trainer(workload: Workload, problem: Problem, settings: Settings) -> pl.Tra
         strategy="ddp" if settings.devices > 1 else "auto",
         precision=PRECISIONS[settings.precision],
         max_epochs=problem.epochs(settings),
+        gradient_clip_val=gradient_clip_val,
         callbacks=callbacks,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
