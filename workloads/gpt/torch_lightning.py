@@ -102,7 +102,7 @@ def build(problem: Problem, settings: Settings) -> GPT:
 
 def train(settings: Settings) -> dict[str, float]:
     """Train once as told, record the run, and return the last validation."""
-    return torch_training.fit(gpt.WORKLOAD, gpt.load(settings), settings, build, clip_norm=gpt.CLIP_NORM)
+    return torch_training.fit(gpt.WORKLOAD, gpt.load(settings), settings, build, gradient_clip_val=gpt.CLIP_NORM)
 
 
 if __name__ == "__main__":
