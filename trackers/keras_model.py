@@ -82,10 +82,12 @@ def _elements(variables: Iterable[Any]) -> int:
 
 
 def trainable_arrays(model: Any) -> Iterator[Array]:
-    """Yield the trainable tensors in the model's order, one on the host at a time."""
+    """Yield the trainable tensors in the model's order, one on the host at a time; a GRU's two biases as two."""
+    cells = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.GRUCell)]
+    pairs = {id(cell.bias) for cell in cells if cell.reset_after}  # in one variable, where PyTorch has two tensors
     for variable in model.trainable_variables:
         array: Array = np.asarray(keras.ops.convert_to_numpy(variable))
-        yield array
+        yield from array if id(variable) in pairs else [array]
 
 
 def inner_optimizer(optimizer: Any) -> Any:
@@ -152,7 +154,9 @@ def _current_rate(optimizer: Any) -> float | None:
     rate = optimizer.learning_rate
     schedule = getattr(optimizer, "_learning_rate", None)
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        rate = schedule(0)  # where it begins, whichever update has been made by now
+        # Where it begins, whichever update has been made by now; or what it warms up to, as PyTorch's optimizer says.
+        target = getattr(schedule, "warmup_target", None)
+        rate = schedule(0) if target is None else target
     rate = np.asarray(keras.ops.convert_to_numpy(rate))
     # Kept in float32, 0.01 is 0.009999999776; the shortest number that means the same is what was asked for.
     return float(str(rate[()]))

@@ -35,8 +35,11 @@ POLICIES = {
 }
 
 Build = Callable[[Problem, Settings], keras.Model]
-Pairing = tuple[str, keras.Variable, Layout]
-"""PyTorch's name of a tensor, the Keras variable that holds it, and the way between the two layouts."""
+Pairing = tuple[str | tuple[str, ...], keras.Variable, Layout]
+"""PyTorch's name of a tensor, the Keras variable that holds it, and the way between the two layouts.
+
+Several names where one variable holds several tensors of one shape: the layout is then that of the tensors stacked.
+"""
 Pairings = Callable[[keras.Model], Sequence[Pairing]]
 
 
@@ -140,14 +143,14 @@ def load_weights(model: keras.Model, pairings: Sequence[Pairing], problem: Probl
         ValueError: a trainable variable has no initial weights, a tensor has no variable, or the shapes differ.
     """
     weights = initial_weights(problem, settings)
-    paired = [name for name, _, _ in pairings]
+    paired = [name for names, _, _ in pairings for name in _several(names)]
     variables = {variable.path for _, variable, _ in pairings}
     alone = [v.path for v in model.trainable_variables if v.path not in variables]
     unused = sorted(set(weights) - set(paired))
     if alone or unused:
         raise ValueError(f"The weights do not fit: {alone} have none, {unused} are not used.")
-    for name, variable, layout in pairings:
-        variable.assign(layout.to_keras(weights[name]))
+    for names, variable, layout in pairings:
+        variable.assign(layout.to_keras(_single([weights[name] for name in _several(names)], np.stack)))
 
 
 def batches(problem: Problem, settings: Settings, first_epoch: int = 0) -> tf.data.Dataset:
@@ -166,9 +169,13 @@ def batches(problem: Problem, settings: Settings, first_epoch: int = 0) -> tf.da
     return tf.data.Dataset.from_tensor_slices(indices).map(gather).prefetch(2)
 
 
-def _single(parts: Sequence[Any]) -> Any:
+def _single(parts: Sequence[Any], several: Callable[[Sequence[Any]], Any] = tuple) -> Any:
     """What Keras expects: the thing itself where there is one, a tuple of several."""
-    return parts[0] if len(parts) == 1 else tuple(parts)
+    return parts[0] if len(parts) == 1 else several(parts)
+
+
+def _several(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
 
 
 def prepare_process(settings: Settings) -> None:
@@ -294,8 +301,10 @@ def probe(model: keras.Model, pairings: Sequence[Pairing], problem: Problem, set
     variables = [variable.value for _, variable, _ in pairings]
     gradients = tape.gradient(loss, variables)
     found: dict[str, Arrays | NDArray[Any]] = {"outputs": np.asarray(outputs), "loss": np.asarray(loss)}
-    for (name, _, layout), gradient in zip(pairings, gradients, strict=True):
-        found[f"gradient/{name}"] = layout.to_torch(np.asarray(tf.convert_to_tensor(gradient)))
+    for (names, _, layout), gradient in zip(pairings, gradients, strict=True):
+        array = layout.to_torch(np.asarray(tf.convert_to_tensor(gradient)))
+        tensors = [array] if isinstance(names, str) else array
+        found.update({f"gradient/{name}": tensor for name, tensor in zip(_several(names), tensors, strict=True)})
     return found
 
 

@@ -71,3 +71,10 @@ def gates(order: tuple[int, ...]) -> Layout:
 
 LSTM = gates((0, 1, 2, 3))
 GRU = gates((1, 0, 2))
+
+_Z_R_H = (1, 0, 2)
+GRU_BIASES = Layout(
+    lambda stacked: stacked.reshape(2, 3, -1)[:, _Z_R_H].reshape(2, -1),
+    lambda array: array.reshape(2, 3, -1)[:, _Z_R_H].reshape(2, -1),  # swapping two gates is its own way back
+)
+"""`bias_ih` and `bias_hh`, stacked, to the one bias (2, gates · units) of Keras' GRU with `reset_after`."""

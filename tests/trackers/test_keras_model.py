@@ -85,6 +85,11 @@ def test_clipping(arguments: dict[str, Any], expected: Any) -> None:
     assert keras_model.describe_clipping(optimizers.SGD(0.1, **arguments)) == expected
 
 
+def test_learning_rate_is_the_one_that_a_warm_up_ends_at() -> None:
+    schedule = optimizers.schedules.CosineDecay(0.01, decay_steps=90, warmup_target=0.1, warmup_steps=10)
+    assert keras_model.describe_optimizer(optimizers.SGD(schedule))["learning_rate"] == 0.1
+
+
 def test_schedules() -> None:
     def describe(rate: Any, *callbacks: Any) -> Any:
         return keras_model.describe_schedule(optimizers.SGD(rate), callbacks)
@@ -138,6 +143,14 @@ def test_normalization_in_pytorchs_convention() -> None:
     ]
     model.layers[1].running_variance = "unbiased"
     assert keras_model.describe_normalization(model)[0]["variance"] == "unbiased"
+
+
+def test_the_two_biases_of_a_gru_are_two_tensors() -> None:
+    model = keras.Sequential(
+        [keras.Input((None, 2)), layers.GRU(3, return_sequences=True), layers.GRU(3, reset_after=False)]
+    )
+    shapes = [array.shape for array in keras_model.trainable_arrays(model)]
+    assert shapes == [(2, 9), (3, 9), (9,), (9,), (3, 9), (3, 9), (9,)]
 
 
 def test_parameters_are_what_can_be_trained_frozen_or_not_and_no_statistics() -> None:

@@ -1,0 +1,1 @@
+"""The character language model of `lstm` with a GRU layer instead, once in each framework."""

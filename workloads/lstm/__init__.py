@@ -1,0 +1,1 @@
+"""A character language model with one LSTM layer, once in each framework."""
