@@ -155,18 +155,41 @@ def load_weights(model: keras.Model, pairings: Sequence[Pairing], problem: Probl
 
 def batches(problem: Problem, settings: Settings, first_epoch: int = 0) -> tf.data.Dataset:
     """All batches of the run from an epoch on, one epoch after another, in the order drawn beforehand."""
-    arrays = in_precision((*problem.inputs, *problem.targets), settings.precision)
-    tensors = [tf.constant(array) for array in arrays]  # each (samples, …)
     order = sample_order(settings.seed, problem.samples, problem.epochs(settings))[first_epoch:]
     whole = problem.steps_per_epoch(settings.batch_size) * settings.batch_size
     indices = order[:, :whole].reshape(-1, settings.batch_size)  # (batches, B)
+    gather = _expanding if problem.expand else _gathering
+    batch = gather(problem.inputs, problem.targets, problem, settings)
+    return tf.data.Dataset.from_tensor_slices(indices).map(batch).prefetch(2)
+
+
+def _gathering(inputs: Arrays, targets: Arrays, problem: Problem, settings: Settings) -> Callable[[tf.Tensor], Any]:
+    """Takes the indices of a batch and gives the batch."""
+    tensors = [tf.constant(array) for array in in_precision((*inputs, *targets), settings.precision)]
 
     def gather(index: tf.Tensor) -> Any:
         taken = [tf.gather(tensor, index) for tensor in tensors]
-        count = len(problem.inputs)
-        return _single(taken[:count]), _single(taken[count:])
+        return _single(taken[: len(inputs)]), _single(taken[len(inputs) :])
 
-    return tf.data.Dataset.from_tensor_slices(indices).map(gather).prefetch(2)
+    return gather
+
+
+def _expanding(inputs: Arrays, targets: Arrays, problem: Problem, settings: Settings) -> Callable[[tf.Tensor], Any]:
+    """Takes the indices of a batch and gives the batch with its inputs expanded."""
+
+    def expand(index: NDArray[np.int64]) -> Arrays:
+        expanded = problem.expanded(tuple(array[index] for array in inputs))
+        return in_precision((*expanded, *(array[index] for array in targets)), settings.precision)
+
+    example = expand(np.arange(1))
+
+    def gather(index: tf.Tensor) -> Any:
+        made = tf.numpy_function(expand, [index], [array.dtype for array in example])
+        for tensor, array in zip(made, example, strict=True):
+            tensor.set_shape((index.shape[0], *array.shape[1:]))  # TensorFlow cannot see what NumPy does
+        return _single(made[: len(inputs)]), _single(made[len(inputs) :])
+
+    return gather
 
 
 def _single(parts: Sequence[Any], several: Callable[[Sequence[Any]], Any] = tuple) -> Any:
@@ -241,15 +264,12 @@ def fit(
         first_epoch = checkpoint.restore(model) if checkpoint is not None and settings.resume else 0
     steps_per_epoch = problem.steps_per_epoch(settings.batch_size)
     recorder = tracker(workload, problem, settings)
-    validation = in_precision((*problem.validation_inputs, *problem.validation_targets), settings.precision)
-    inputs, targets = validation[: len(problem.inputs)], validation[len(problem.inputs) :]
     history = model.fit(
         make_batches(problem, settings, first_epoch),
         epochs=problem.epochs(settings),
         initial_epoch=first_epoch,
         steps_per_epoch=steps_per_epoch,
-        validation_data=(_single(inputs), _single(targets)),
-        validation_batch_size=validation_batch_size or len(inputs[0]),
+        **_validation(problem, settings, validation_batch_size or len(problem.validation_inputs[0])),
         callbacks=[
             *callbacks,
             recorder,
@@ -261,6 +281,16 @@ def fit(
     )
     names = {name: name.replace("/", "_") for name in ("val/loss", *workload.metrics)}
     return {name: history.history[key][-1] for name, key in names.items() if key in history.history}
+
+
+def _validation(problem: Problem, settings: Settings, batch_size: int) -> dict[str, Any]:
+    """The arguments of `fit` that say what to validate on: arrays, or a dataset where they must be expanded."""
+    inputs, targets = problem.validation_inputs, problem.validation_targets
+    if problem.expand is not None:
+        indices = tf.data.Dataset.range(len(inputs[0])).batch(batch_size)
+        return {"validation_data": indices.map(_expanding(inputs, targets, problem, settings)).prefetch(2)}
+    arrays = (_single(in_precision(inputs, settings.precision)), _single(in_precision(targets, settings.precision)))
+    return {"validation_data": arrays, "validation_batch_size": batch_size}
 
 
 def tracker(workload: Workload, problem: Problem, settings: Settings) -> trackside.KerasTracker:
@@ -293,8 +323,9 @@ def probe(model: keras.Model, pairings: Sequence[Pairing], problem: Problem, set
     """
     load_weights(model, pairings, problem, settings)
     index = sample_order(settings.seed, problem.samples, 1)[0, : settings.batch_size]
-    arrays = in_precision(tuple(a[index] for a in (*problem.inputs, *problem.targets)), settings.precision)
-    inputs, targets = _single(arrays[: len(problem.inputs)]), _single(arrays[len(problem.inputs) :])
+    expanded = problem.expanded(tuple(a[index] for a in problem.inputs))
+    inputs = _single(in_precision(expanded, settings.precision))
+    targets = _single(in_precision(tuple(a[index] for a in problem.targets), settings.precision))
     with tf.GradientTape() as tape:
         outputs = model(inputs, training=True)
         loss = model.compute_loss(x=inputs, y=tf.nest.map_structure(tf.constant, targets), y_pred=outputs)

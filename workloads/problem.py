@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ class Problem:
         weights: of the trainable tensors before the first update, by the names and in the layout of PyTorch's
             `state_dict`. Single precision for every run, so that one in double precision starts from the same point.
         config: what both runs record as their configuration, beyond the settings.
+        expand: from some samples of the inputs to what the model is given of them, in NumPy. For inputs that are kept
+            small and made large batch by batch, such as images that are enlarged; None where they are right as they are.
     """
 
     inputs: Arrays
@@ -44,11 +46,16 @@ class Problem:
     validation_targets: Arrays
     weights: Weights
     config: Mapping[str, Any]
+    expand: Callable[[Arrays], Arrays] | None = None
 
     @property
     def samples(self) -> int:
         """Training samples."""
         return len(self.inputs[0])
+
+    def expanded(self, inputs: Arrays) -> Arrays:
+        """Some samples of the inputs as the model is given them."""
+        return inputs if self.expand is None else self.expand(inputs)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Whole batches in one pass over the training samples; what is left over is dropped."""

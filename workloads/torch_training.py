@@ -88,6 +88,31 @@ def dataset(inputs: Arrays, targets: Arrays, settings: Settings) -> Dataset[tupl
     return TensorDataset(*map(torch.from_numpy, in_precision((*inputs, *targets), settings.precision)))
 
 
+class ExpandedDataset(Dataset[tuple[Tensor, ...]]):  # type: ignore[misc]
+    """Samples as (*inputs, *targets) that are made when they are asked for: see `Problem.expand`.
+
+    Args:
+        inputs: before they are expanded.
+        targets: as they are.
+        expand: from some samples of the inputs to what the module is given of them.
+        settings: the precision counts.
+    """
+
+    def __init__(self, inputs: Arrays, targets: Arrays, expand: Prepare, settings: Settings) -> None:
+        self.inputs = inputs
+        self.targets = targets
+        self.expand = expand
+        self.precision = settings.precision
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        inputs, targets = (tuple(a[index : index + 1] for a in arrays) for arrays in (self.inputs, self.targets))
+        arrays = in_precision((*self.expand(inputs), *targets), self.precision)
+        return tuple(torch.from_numpy(array)[0] for array in arrays)
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
+
 def load_weights(module: pl.LightningModule, problem: Problem, settings: Settings) -> None:
     """Put the initial weights into the module; running statistics and other buffers stay as they are.
 
@@ -143,7 +168,7 @@ def fit(
         build: makes the LightningModule. Its `training_step` returns the loss; its `validation_step` logs
             `val/loss` and the workload's metrics.
         prepare: from the problem's layout of the inputs to PyTorch's; `problem.channels_first` for images.
-        make_dataset: makes a dataset from inputs and targets.
+        make_dataset: makes a dataset from inputs and targets, unless the problem expands its inputs.
         validation_batch_size: all of the validation data at once by default.
         gradient_clip_val: largest norm of all gradients together; None for no clipping.
 
@@ -154,8 +179,14 @@ def fit(
     module = build(problem, settings)
     load_weights(module, problem, settings)
     trainer = _trainer(workload, problem, settings, gradient_clip_val)
-    training = make_dataset(prepare(problem.inputs), problem.targets, settings)
-    validation = make_dataset(prepare(problem.validation_inputs), problem.validation_targets, settings)
+
+    def samples(inputs: Arrays, targets: Arrays) -> Dataset[Any]:
+        if problem.expand is None:
+            return make_dataset(prepare(inputs), targets, settings)
+        return ExpandedDataset(inputs, targets, lambda some: prepare(problem.expanded(some)), settings)
+
+    training = samples(problem.inputs, problem.targets)
+    validation = samples(problem.validation_inputs, problem.validation_targets)
     order = FixedOrder(
         sample_order(settings.seed, problem.samples, problem.epochs(settings)),
         settings.batch_size,
@@ -236,7 +267,8 @@ def probe(module: Any, problem: Problem, settings: Settings, prepare: Prepare) -
     load_weights(module, problem, settings)
     module.train().to(torch.float64 if settings.precision == "float64" else torch.float32)
     index = sample_order(settings.seed, problem.samples, 1)[0, : settings.batch_size]
-    arrays = (*prepare(tuple(a[index] for a in problem.inputs)), *(a[index] for a in problem.targets))
+    inputs = prepare(problem.expanded(tuple(a[index] for a in problem.inputs)))
+    arrays = (*inputs, *(a[index] for a in problem.targets))
     batch = tuple(map(torch.from_numpy, in_precision(arrays, settings.precision)))
     with torch.no_grad():
         outputs = module(*batch[: len(problem.inputs)])
