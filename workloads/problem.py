@@ -37,7 +37,7 @@ class Problem:
             `state_dict`. Single precision for every run, so that one in double precision starts from the same point.
         config: what both runs record as their configuration, beyond the settings.
         expand: from some samples of the inputs to what the model is given of them, in NumPy. For inputs that are kept
-            small and made large batch by batch, such as images that are enlarged; None where they are right as they are.
+            small and made large batch by batch, such as images that are enlarged; None where they are ready.
     """
 
     inputs: Arrays
