@@ -1,4 +1,4 @@
-"""How well scores rank: exact statistics over all validation samples at once. NumPy alone, the same for both frameworks.
+"""How well scores rank: exact statistics over all validation samples at once, for both frameworks. NumPy alone.
 
 Keras' own `AUC` sorts the scores into 200 bins, which is another number than the one PyTorch users report.
 """
