@@ -82,4 +82,4 @@ def _by_score(labels: ArrayLike, scores: ArrayLike) -> tuple[Float64Array, Float
     if not np.isfinite(flat).all():
         return np.zeros(0), np.zeros(0)
     _, place, counts = np.unique(flat, return_inverse=True, return_counts=True)
-    return np.bincount(place, weights=positive), counts.astype(np.float64)
+    return np.bincount(place, weights=positive).astype(np.float64), counts.astype(np.float64)

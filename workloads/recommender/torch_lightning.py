@@ -4,7 +4,7 @@
     python -m trackside.workloads.recommender.torch_lightning --size 64 --precision float64 --mode compile
 
 1,120 updates take about 10 seconds on one CPU core after some 10 seconds of imports, and rank the last pick of 60 %
-of the users among the first 10. The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
+of the users among the first 10. The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside it.
 """
 
 from __future__ import annotations
