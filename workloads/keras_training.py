@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import trackside
 
 from .layout import Layout
-from .problem import Arrays, Problem, in_precision, initial_weights, sample_order
+from .problem import Arrays, Problem, in_precision, initial_weights, sample_order, with_places
 from .settings import Settings, parse_settings
 from .workload import Workload
 
@@ -55,6 +55,33 @@ class StopAfter(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
 
+class MeasureValidation(keras.callbacks.Callback):  # type: ignore[misc]
+    """Adds metrics that need all outputs at once, such as an exact area under a curve, to those of a validation.
+
+    A Keras metric sees one batch after another, and those of training as well.
+
+    Args:
+        problem: the validation inputs.
+        measure: from the model's outputs for them, (validation samples, …), to metrics by name, without `val_`.
+    """
+
+    def __init__(self, problem: Problem, measure: Callable[[NDArray[Any]], Mapping[str, float]]) -> None:
+        super().__init__()
+        self.inputs = problem.validation_inputs
+        self.measure = measure
+        self.measured: Mapping[str, float] = {}
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        outputs = self.model.predict(_single(self.inputs), batch_size=len(self.inputs[0]), verbose=0)
+        self.measured = self.measure(outputs)
+        if logs is not None:
+            logs.update(self.measured)  # for the callbacks after this one
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in self.measured.items()})  # for the history
+
+
 def compile_options(settings: Settings) -> dict[str, bool]:
     """Arguments of `model.compile` that choose the execution mode."""
     return {"run_eagerly": settings.mode == "eager", "jit_compile": settings.mode == "xla"}
@@ -81,13 +108,15 @@ def batches(problem: Problem, settings: Settings, first_epoch: int = 0) -> tf.da
     """All batches of the run from an epoch on, one epoch after another, in the order drawn beforehand."""
     arrays = in_precision((*problem.inputs, *problem.targets), settings.precision)
     tensors = [tf.constant(array) for array in arrays]  # each (samples, …)
-    order = sample_order(settings.seed, problem.samples, problem.epochs(settings))[first_epoch:]
+    order = sample_order(settings.seed, problem.samples, problem.epochs(settings))
+    noise = [tf.constant(array) for array in in_precision(problem.noise(order.size), settings.precision)]
     whole = problem.steps_per_epoch(settings.batch_size) * settings.batch_size
-    indices = order[:, :whole].reshape(-1, settings.batch_size)  # (batches, B)
+    indices = with_places(order)[first_epoch:, :whole].reshape(-1, settings.batch_size, 2)  # (batches, B, 2)
 
     def gather(index: tf.Tensor) -> Any:
-        taken = [tf.gather(tensor, index) for tensor in tensors]
-        count = len(problem.inputs)
+        taken = [tf.gather(tensor, index[:, 1]) for tensor in noise]
+        taken += [tf.gather(tensor, index[:, 0]) for tensor in tensors]
+        count = len(noise) + len(problem.inputs)
         return _single(taken[:count]), _single(taken[count:])
 
     return tf.data.Dataset.from_tensor_slices(indices).map(gather).prefetch(2)
@@ -164,7 +193,8 @@ def fit(
         # First: it restores what an earlier process left before anybody counts epochs.
         callbacks = (keras.callbacks.BackupAndRestore(settings.checkpoints, delete_checkpoint=False), *callbacks)
     validation = in_precision((*problem.validation_inputs, *problem.validation_targets), settings.precision)
-    inputs, targets = validation[: len(problem.inputs)], validation[len(problem.inputs) :]
+    count = len(problem.validation_inputs)  # of noise too, which is like any other input here
+    inputs, targets = validation[:count], validation[count:]
     history = model.fit(
         make_batches(problem, settings, first_epoch),
         epochs=problem.epochs(settings),
@@ -219,9 +249,7 @@ def probe(model: keras.Model, pairings: Sequence[Pairing], problem: Problem, set
         PyTorch's layout.
     """
     load_weights(model, pairings, problem, settings)
-    index = sample_order(settings.seed, problem.samples, 1)[0, : settings.batch_size]
-    arrays = in_precision(tuple(a[index] for a in (*problem.inputs, *problem.targets)), settings.precision)
-    inputs, targets = _single(arrays[: len(problem.inputs)]), _single(arrays[len(problem.inputs) :])
+    inputs, targets = (_single(in_precision(arrays, settings.precision)) for arrays in problem.first_batch(settings))
     with tf.GradientTape() as tape:
         outputs = model(inputs, training=True)
         loss = model.compute_loss(x=inputs, y=tf.nest.map_structure(tf.constant, targets), y_pred=outputs)

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..db.errors import UsageError
 from .workload import Workload
 
-BUILT_IN = ("digits_cnn",)
+BUILT_IN = ("digits_cnn", "gan")
 """Folders beside this file, each with a `problem` module that holds a `WORKLOAD`."""
 
 

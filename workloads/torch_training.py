@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 import trackside
 
-from .problem import Arrays, Problem, in_precision, initial_weights, sample_order
+from .problem import Arrays, Problem, in_precision, initial_weights, sample_order, with_places
 from .settings import Settings, parse_settings
 from .workload import Workload
 
@@ -31,11 +31,11 @@ Prepare = Callable[[Arrays], Arrays]
 CHECKPOINT = "last.ckpt"
 
 
-class FixedOrder(Sampler[int]):  # type: ignore[misc]
+class FixedOrder(Sampler[Any]):  # type: ignore[misc]
     """Hands out the samples of each epoch in an order drawn beforehand; Lightning calls `set_epoch`.
 
     Args:
-        order: (epochs, samples) int64.
+        order: (epochs, samples) int64, or (epochs, samples, columns) where several numbers name a sample.
         batch_size: samples an update, over all devices together.
         device: which of the devices this is.
         devices: how many there are. Each takes one stretch of every batch, the first the beginning, as TensorFlow's
@@ -44,14 +44,15 @@ class FixedOrder(Sampler[int]):  # type: ignore[misc]
 
     def __init__(self, order: NDArray[np.int64], batch_size: int, device: int = 0, devices: int = 1) -> None:
         whole = order.shape[1] // batch_size * batch_size
-        batches = order[:, :whole].reshape(len(order), -1, devices, batch_size // devices)
-        self.order = batches[:, :, device].reshape(len(order), -1)  # (epochs, samples of this device)
+        batches = order[:, :whole].reshape(len(order), -1, devices, batch_size // devices, *order.shape[2:])
+        # (epochs, samples of this device, …)
+        self.order = batches[:, :, device].reshape(len(order), whole // devices, *order.shape[2:])
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Any]:
         yield from self.order[self.epoch].tolist()
 
     def __len__(self) -> int:
@@ -75,6 +76,23 @@ def dataset(inputs: Arrays, targets: Arrays, settings: Settings) -> Dataset[tupl
     return TensorDataset(*map(torch.from_numpy, in_precision((*inputs, *targets), settings.precision)))
 
 
+class WithNoise(Dataset[tuple[Tensor, ...]]):  # type: ignore[misc]
+    """Samples with the noise of their place in the training before them: (*noise, *sample).
+
+    Args:
+        samples: by sample.
+        noise: (places, …) each.
+    """
+
+    def __init__(self, samples: Dataset[tuple[Tensor, ...]], noise: Sequence[Tensor]) -> None:
+        self.samples = samples
+        self.noise = noise
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, ...]:
+        sample, place = index
+        return (*(tensor[place] for tensor in self.noise), *self.samples[sample])
+
+
 def load_weights(module: pl.LightningModule, problem: Problem, settings: Settings) -> None:
     """Put the initial weights into the module; running statistics and other buffers stay as they are.
 
@@ -85,7 +103,9 @@ def load_weights(module: pl.LightningModule, problem: Problem, settings: Setting
     missing, unexpected = module.load_state_dict(weights, strict=False)
     trainable = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     if unexpected or trainable & set(missing):
-        raise ValueError(f"The weights do not fit: {sorted(trainable & set(missing))} missing, {unexpected} unexpected.")
+        raise ValueError(
+            f"The weights do not fit: {sorted(trainable & set(missing))} missing, {unexpected} unexpected."
+        )
 
 
 def prepare_process(settings: Settings) -> None:
@@ -139,17 +159,16 @@ def fit(
     trainer = _trainer(workload, problem, settings, module)
     training = make_dataset(prepare(problem.inputs), problem.targets, settings)
     validation = make_dataset(prepare(problem.validation_inputs), problem.validation_targets, settings)
-    order = FixedOrder(
-        sample_order(settings.seed, problem.samples, problem.epochs(settings)),
-        settings.batch_size,
-        trainer.global_rank,
-        settings.devices,
-    )
+    order = sample_order(settings.seed, problem.samples, problem.epochs(settings))
+    if noise := problem.noise(order.size):
+        training = WithNoise(training, tuple(map(torch.from_numpy, in_precision(noise, settings.precision))))
+        order = with_places(order)
+    sampler = FixedOrder(order, settings.batch_size, trainer.global_rank, settings.devices)
     batch_size = settings.batch_size // settings.devices
     # Every device validates all of it: a share each would make the numbers depend on how many there are.
     trainer.fit(
         torch.compile(module) if settings.mode == "compile" else module,
-        DataLoader(training, batch_size, sampler=order, drop_last=True),
+        DataLoader(training, batch_size, sampler=sampler, drop_last=True),
         DataLoader(validation, validation_batch_size or len(problem.validation_inputs[0])),
         ckpt_path=_checkpoint(settings),
     )
@@ -165,7 +184,7 @@ def _trainer(workload: Workload, problem: Problem, settings: Settings, module: p
     return pl.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=settings.devices,
-        strategy="ddp" if settings.devices > 1 else "auto",
+        strategy=_strategy(settings, module),
         precision=PRECISIONS[settings.precision],
         # With several optimizers each of their steps counts; there StopAfter alone says when.
         max_steps=settings.steps if module.automatic_optimization else -1,
@@ -178,6 +197,13 @@ def _trainer(workload: Workload, problem: Problem, settings: Settings, module: p
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _strategy(settings: Settings, module: pl.LightningModule) -> str:
+    if settings.devices == 1:
+        return "auto"
+    # With several optimizers, each loss reaches only some of the parameters.
+    return "ddp" if module.automatic_optimization else "ddp_find_unused_parameters_true"
 
 
 def tracker(workload: Workload, problem: Problem, settings: Settings) -> trackside.LightningTracker:
@@ -215,11 +241,10 @@ def probe(module: Any, problem: Problem, settings: Settings, prepare: Prepare) -
     """
     load_weights(module, problem, settings)
     module.train().to(torch.float64 if settings.precision == "float64" else torch.float32)
-    index = sample_order(settings.seed, problem.samples, 1)[0, : settings.batch_size]
-    arrays = (*prepare(tuple(a[index] for a in problem.inputs)), *(a[index] for a in problem.targets))
-    batch = tuple(map(torch.from_numpy, in_precision(arrays, settings.precision)))
+    inputs, targets = problem.first_batch(settings)
+    batch = tuple(map(torch.from_numpy, in_precision((*prepare(inputs), *targets), settings.precision)))
     with torch.no_grad():
-        outputs = module(*batch[: len(problem.inputs)])
+        outputs = module(*batch[: len(inputs)])
     loss = module.loss(batch)
     loss.backward()
     gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
