@@ -134,6 +134,8 @@ class StepRecorder:
     def _key(self, name: str) -> str:
         if name in ("learning_rate", "gradient_norm"):
             key = f"optimizer/{name}"
+        elif name.startswith("optimizer"):
+            key = name  # of one of several
         else:
             plain = name.removeprefix("metric/")
             key = metric_key(plain, "train")
@@ -162,6 +164,6 @@ class StepRecorder:
         for key in dict.fromkeys(key for batch in made for key in batch):
             values = [batch[key] for batch in made if key in batch]
             # What the optimizer did it did with the last batch, and a mean since the epoch began is one already.
-            last = key.startswith("optimizer/") or key in self._running_means
+            last = key.startswith("optimizer") or key in self._running_means
             means[key] = values[-1] if last else sum(values) / len(values)
         return means

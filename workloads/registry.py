@@ -11,7 +11,7 @@ from pathlib import Path
 from ..db.errors import UsageError
 from .workload import Workload
 
-BUILT_IN = ("digits_cnn", "fraud", "gpt", "gru", "lstm", "recommender", "resnet50", "tabular", "yolo")
+BUILT_IN = ("digits_cnn", "fraud", "gan", "gpt", "gru", "lstm", "recommender", "resnet50", "tabular", "yolo")
 """Folders beside this file, each with a `problem` module that holds a `WORKLOAD`."""
 
 

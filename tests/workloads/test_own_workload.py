@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "workloads.md"
 def folder(tmp_path) -> Path:
     """The folder that the page describes."""
     text = PAGE.read_text(encoding="utf-8")
-    made = tmp_path / "line"
+    made: Path = tmp_path / "line"
     made.mkdir()
     (made / "__init__.py").touch()
     for name in ("problem.py", "torch_lightning.py", "keras_tensorflow.py"):

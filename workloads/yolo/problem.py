@@ -127,7 +127,9 @@ def encode(scenes: Scenes) -> NDArray[np.float32]:
 def _overlap_of_shapes(sizes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(objects, anchors) intersection over union of boxes of these sizes (objects, 2) with the anchors, centred."""
     common = np.minimum(sizes[:, np.newaxis], ANCHORS).prod(axis=-1)
-    return common / (sizes.prod(axis=-1)[:, np.newaxis] + ANCHORS.prod(axis=-1) - common)
+    union = sizes.prod(axis=-1)[:, np.newaxis] + ANCHORS.prod(axis=-1) - common
+    overlap: NDArray[np.float32] = common / union
+    return overlap
 
 
 def initial_weights(seed: int) -> Weights:
