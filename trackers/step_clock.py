@@ -118,11 +118,12 @@ class StepClock:
         self._first = False
         return time_
 
-    def end_batch_and_step(self, samples: int) -> tuple[float, float, float, float] | None:
+    def end_batch_and_step(self, samples: int, data_seconds: float = 0.0) -> tuple[float, float, float, float] | None:
         """Do what `end_batch` and `end_step` do where one batch makes an update, at a third of the cost.
 
         Args:
             samples: how many samples the batch held, at least one.
+            data_seconds: as for `end_batch`.
 
         Returns:
             Seconds, data seconds, compute seconds and samples a second, as in `StepTime.metrics`. None, with nothing
@@ -132,7 +133,9 @@ class StepClock:
         now, began = self._clock(), self._batch_began
         if began is None or now <= began or self._first or self._samples or self._compute:
             return None
-        data, compute = self._data, now - began
+        elapsed = now - began
+        waited = min(max(data_seconds, 0.0), elapsed)
+        data, compute = self._data + waited, elapsed - waited
         self._data = 0.0
         self._batch_began, self._gap_began = None, now
         seconds = data + compute
