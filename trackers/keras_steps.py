@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import keras_model
 from .metric_names import metric_key
 from .session import TrackerSession, epochs_done
-from .step_clock import StepTime
+from .step_clock import TIMES, StepTime
 
 if TYPE_CHECKING:
     from .keras_probe import StepProbe, StepRow
@@ -148,14 +148,14 @@ class StepRecorder:
     def _learn(self, metrics: Mapping[str, float], time: StepTime | None) -> None:
         """Prepare the short way for steps that leave the same as this one, if it was a step of the usual kind."""
         session, probe = self._session, self.probe
-        if time is None or time.first or not time.samples or probe is None or probe.steps > 1:
+        if time is None or tuple(time.metrics()) != TIMES or probe is None or probe.steps > 1:
             return
         if self._accumulation > 1 or session.options.log_every != 1 or session.event_files:
             return
         columns = probe.values.columns
         names = tuple(self._keys.get(name) for name in ("learning_rate", *columns) if name != "samples")
         if "samples" in columns and names == tuple(metrics):
-            log_row = session.run.rows((*metrics, *time.metrics()))
+            log_row = session.run.rows((*metrics, *TIMES))
             self._usual = probe, 4 + columns.index("samples"), log_row
 
     def _batch_metrics(self, row: StepRow | None, logs: Mapping[str, float]) -> dict[str, float]:

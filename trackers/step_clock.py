@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+TIMES = ("step/seconds", "step/data_seconds", "step/compute_seconds", "step/samples_per_second")
+"""What `StepTime.metrics` has of an update that is not the first, where samples are known: the usual case."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
@@ -126,7 +129,7 @@ class StepClock:
             data_seconds: as for `end_batch`.
 
         Returns:
-            Seconds, data seconds, compute seconds and samples a second, as in `StepTime.metrics`. None, with nothing
+            The values of `TIMES`. None, with nothing
             done, where `StepTime.metrics` would hold something else: at the first update, and where other batches
             belong to this one.
         """

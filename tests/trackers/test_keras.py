@@ -927,6 +927,26 @@ def test_another_back_end_is_tracked_from_its_logs(url: str, tmp_path: Path) -> 
     assert found.fingerprints["init/weights"]["parameter_count"] == 5
 
 
+def test_a_step_that_took_no_time_does_not_mislead_the_short_way(url: str, read: Callable[..., Reading]) -> None:
+    """It has no samples a second; those after it have."""
+
+    class Skips(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if batch == 9:  # as where somebody else has put the tracker aside for a while
+                assert tracker._fit is not None
+                clock = tracker._fit.session.clock
+                clock._batch_began = clock._gap_began = None
+                clock._data = 0.0
+
+    tracker = KerasTracker(name="run", store=url, system=False)
+    model = make_model()
+    fit(model, tracker, Skips(), x=np.tile(X, (4, 1)), y=np.tile(Y, 4), epochs=1)
+    assert not tracker.guard.failures
+    steps = read().series["train/loss"].steps
+    np.testing.assert_array_equal(steps, np.arange(13))
+    assert 9 not in read().series["step/samples_per_second"].steps
+
+
 @pytest.mark.parametrize("how", [*MODES, pytest.param({"accumulate": 2}, id="accumulation")])
 @pytest.mark.parametrize("gradient_norm", [False, True])
 def test_the_short_way_records_what_the_careful_one_does(
