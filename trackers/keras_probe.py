@@ -146,6 +146,27 @@ class StepProbe:
             ready = done
         return found
 
+    def usual_row(self) -> list[float] | None:
+        """Return the row of an execution of one step, as it was written; None where only `read` can tell.
+
+        Returns:
+            When the step began, when its batch had arrived, the learning rate, when it was done, and the values of
+            `values.columns`. The row stays until `read` or `take_usual_row` takes it.
+        """
+        rows = self._rows
+        if len(rows) != 1 or not self._unread or (self._keeper is not None and self._keeper.wanted):
+            return None
+        return rows[0]
+
+    def take_usual_row(self) -> None:
+        """Take away the row that `usual_row` returned."""
+        self._rows, self._unread = [], False
+        self._next += 1
+
+    def waited(self, row: list[float]) -> float:
+        """Return how long a usual row's step waited for its batch, in seconds; 0 where that cannot be measured."""
+        return max(0.0, row[1] - max(row[0], self._entered)) if self.splits_time else 0.0
+
     def _new_rows(self) -> list[list[float]]:
         rows, self._rows = self._rows, []
         if rows or self._table is None:
@@ -199,8 +220,9 @@ class StepProbe:
         """Take the row off again and leave the number as it was: no float type loses anything in a float64."""
         loaded = logs[name].numpy()  # an error of the step that shows only here is not ours to keep
         with self._guard("read the step's row"):
-            logs[name] = kind(loaded[-1])
-            self._rows.append(loaded[:-1].tolist())
+            *row, last = loaded.tolist()
+            logs[name] = kind(last)
+            self._rows.append(row)
 
     def _began(self) -> tf.Tensor:
         """Return when the execution began, 0 where that must be taken from outside: scalar float64.
