@@ -75,9 +75,10 @@ def simulate(users: int, items: int, picks: int, negatives: int, candidates: int
 
 def _logits(users: int, items: int, generator: np.random.Generator) -> Float64Array:
     """How much each user is drawn to each item, up to a constant: (users, items)."""
-    taste: Float64Array = generator.standard_normal((users, TRAITS)) @ generator.standard_normal((TRAITS, items))
+    taste = generator.standard_normal((users, TRAITS)) @ generator.standard_normal((TRAITS, items))
     rank = generator.permutation(items) + 1.0
-    return FIT / np.sqrt(TRAITS) * taste - ZIPF_EXPONENT * np.log(rank)
+    logits: Float64Array = FIT / np.sqrt(TRAITS) * taste - ZIPF_EXPONENT * np.log(rank)
+    return logits
 
 
 def _in_order_of_choice(logits: Float64Array, generator: np.random.Generator) -> Int64Array:
