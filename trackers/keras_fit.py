@@ -62,6 +62,7 @@ class KerasFit:
         self._probe: StepProbe | None = None
         self._evaluation: EvaluationProbe | None = None
         self._validated = False
+        self._val_keys: set[str] = set()
         self._installed: dict[str, tuple[Callable[..., Any], Any]] = {}
         self._rebuilds = 0
         self._first_batch = True
@@ -257,14 +258,18 @@ class KerasFit:
                 self._val_data.count(samples)
             self._val_data.close()
         self._validated = True
-        session.log_epoch(
-            session.step, {metric_key(name, "val"): float(value) for name, value in logs.items()}, epoch=session.epoch
-        )
+        means = {metric_key(name, "val"): float(value) for name, value in logs.items()}
+        self._val_keys.update(means)
+        session.log_epoch(session.step, means, epoch=session.epoch)
         session.clock.resume()
 
     def end_epoch(self, logs: Mapping[str, float]) -> None:
         """An epoch has ended; `logs` are its means, with those of the validation under `val_`."""
         session = self.session
+        validated = {metric_key(name, "val"): float(value) for name, value in logs.items() if name.startswith("val_")}
+        # What Keras measured is logged; another callback may have put results of its own beside it.
+        added = {key: value for key, value in validated.items() if key not in self._val_keys}
+        session.log_epoch(session.step, added, epoch=session.epoch)
         self._recorder.end_epoch()
         if not self._continued and self._recorder.samples_per_epoch:
             self._train_data.count(self._recorder.samples_per_epoch)

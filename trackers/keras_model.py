@@ -49,7 +49,7 @@ def describe_model(model: Any) -> dict[str, Any]:
     layers = [
         {
             # Keras numbers the models of a process: the second of a class would have other layers than the first.
-            "name": str(getattr(layer, "path", layer.name)).removeprefix(f"{model.path}/"),
+            "name": str(getattr(layer, "path", None) or layer.name).removeprefix(f"{model.path}/"),
             "class": type(layer).__name__,
             "parameters": count_parameters(layer),
         }

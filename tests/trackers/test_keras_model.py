@@ -168,6 +168,12 @@ def test_parameters_are_what_can_be_trained_frozen_or_not_and_no_statistics() ->
     assert all(isinstance(array, np.ndarray) for array in arrays)
 
 
+def test_a_layer_that_keras_never_builds_has_its_name_all_the_same() -> None:
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(3, name="dense"), layers.LeakyReLU(name="leaky")])
+    described = keras_model.describe_model(model)
+    assert [layer["name"] for layer in described["layers"]] == ["dense", "leaky"]
+
+
 def test_how_a_model_runs() -> None:
     model = make_network()
     assert (keras_settings.mode(model), keras_settings.precision(model)) == ("graph", "float32")
