@@ -46,6 +46,7 @@ class Subject:
         fingerprints: as recorded; may lack anything, and may come from somebody's own code.
         learning_rates: the series `optimizer/learning_rate`, or None.
         loss_reduction: what a value of `train/loss` stands for, or None without one.
+        first_loss: `train/loss` at step 0, or None without one; may be NaN or infinite.
     """
 
     run: RunInfo
@@ -53,6 +54,7 @@ class Subject:
     fingerprints: Mapping[str, Any] = field(default_factory=dict)
     learning_rates: Series | None = None
     loss_reduction: str | None = None
+    first_loss: float | None = None
 
     def fact(self, fingerprint: str, *path: str) -> Any:
         """The entry of a fingerprint at `path`; None where any part of the way is missing."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from . import keras_model
+from . import keras_layers, keras_model
 
 _FRAMEWORKS = {"tensorflow": "tensorflow", "torch": "torch", "jax": "jax"}
 _PRECISIONS = {"mixed_bfloat16": "bf16-mixed", "mixed_float16": "fp16-mixed"}
@@ -106,21 +106,35 @@ def settings(model: Any, params: Mapping[str, Any], callbacks: Iterable[Any]) ->
     return config
 
 
-def arithmetic(model: Any, callbacks: Iterable[Any]) -> dict[str, Any]:
-    """Return what the parity check compares of the arithmetic; what could not be established is left out."""
+def arithmetic(model: Any, callbacks: Iterable[Any], seen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the parity check compares of the arithmetic; what could not be established is left out.
+
+    Args:
+        model: the model, with all its layers built.
+        callbacks: those of the fit.
+        seen: what is known of the first step: `random`, whether it drew random numbers, and `weighted`, whether its
+            samples had weights.
+    """
     found: dict[str, Any] = {
         "normalization": keras_model.describe_normalization(model),
         "trainable_parameter_count": keras_model.trainable_count(model),
+        "convolutions": keras_layers.describe_convolutions(model),
+        "activations": keras_layers.describe_activations(model),
     }
+    if seen.get("random") is not None:
+        found["random"] = seen["random"]
+    dropout = keras_layers.dropout_rates(model)
+    if dropout or not seen.get("random"):  # else there is something random that is no dropout
+        found["dropout"] = dropout
     optimizer = model.optimizer
     if optimizer is not None:
         found["accumulation"] = keras_model.accumulation(optimizer)
-        found["optimizer"] = keras_model.describe_optimizer(optimizer)
+        found["optimizer"] = keras_model.describe_optimizer(optimizer, model.trainable_variables)
         found["schedule"] = keras_model.describe_schedule(optimizer, callbacks)
         found["clipping"] = keras_model.describe_clipping(optimizer)
     loss = keras_model.describe_loss(model)
     if loss is not None:
-        found["loss"] = loss
+        found["loss"] = {**loss, "weighted": True} if seen.get("weighted") else loss
     return found
 
 
