@@ -88,7 +88,7 @@ def _optimizers(subjects: Sequence[Subject]) -> list[Check]:
 
 def _optimizer(subjects: Sequence[Subject], optimizers: Sequence[Mapping[str, Any] | None], suffix: str) -> list[Check]:
     names = [None if o is None or not o.get("name") else _optimizer_name(o) for o in optimizers]
-    kind = agree("Optimizer" + suffix, "arithmetic", subjects, names)
+    kind = agree(suffix.removeprefix(" of ").capitalize() or "Optimizer", "arithmetic", subjects, names)
     if any(o is None for o in optimizers) or kind.verdict == "red":
         return [kind]
     known = [o for o in optimizers if o is not None]

@@ -128,8 +128,17 @@ def samples_per_epoch(trainer: Any) -> int | None:
     return shown
 
 
-def arithmetic(trainer: Any, module: Any, loss: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the parity check compares of the arithmetic; what could not be established is left out."""
+def arithmetic(
+    trainer: Any, module: Any, loss: Mapping[str, Any] | None, *, unclipped: bool | None = None
+) -> dict[str, Any]:
+    """Return what the parity check compares of the arithmetic; what could not be established is left out.
+
+    Args:
+        trainer: Lightning's trainer.
+        module: the model.
+        loss: what is known of the loss.
+        unclipped: whether the gradients were seen to be used as they were computed.
+    """
     found: dict[str, Any] = {
         "accumulation": int(trainer.accumulate_grad_batches),
         "normalization": torch_model.describe_normalization(module),
@@ -139,8 +148,10 @@ def arithmetic(trainer: Any, module: Any, loss: Mapping[str, Any] | None) -> dic
         found["optimizer"] = torch_model.describe_optimizer(trainer.optimizers[0])
     elif trainer.optimizers:
         found["optimizers"] = [torch_model.describe_optimizer(optimizer) for optimizer in trainer.optimizers]
-    if not _manual(trainer):
-        # Manual optimization steps schedules and clips wherever it likes; nothing is known then.
+    if _manual(trainer):
+        # It steps schedules and clips wherever it likes: what is not seen is not known.
+        found |= {"clipping": None} if unclipped else {}
+    else:
         schedules = [torch_model.describe_schedule(schedule) for schedule in trainer.lr_scheduler_configs]
         found["schedule"] = schedules[0] if schedules else None
         clip = trainer.gradient_clip_val
