@@ -96,7 +96,8 @@ def record(
                 run.fingerprint(name, value)
         run.describe("train/loss", reduction=reduction)
         for step in range(20):
-            rate = {} if rates is None else {"optimizer/learning_rate": rates(step)}
+            rate = {} if rates is None else rates(step)
+            rate = rate if isinstance(rate, dict) else {"optimizer/learning_rate": rate}
             run.log({"train/loss": loss if step == 0 else 1.0, **rate}, step=step)
     return run.id
 
@@ -434,13 +435,29 @@ def test_several_optimizers_are_compared_one_by_one(store):
     slower = {**ADAM, "learning_rate": 2e-4}
     runs = [
         record(store, arithmetic__optimizer=[ADAM, ADAM]),
-        record(store, "tensorflow", arithmetic__optimizer=[ADAM, slower]),
+        record(
+            store, "tensorflow", arithmetic__optimizer=None, arithmetic__optimizers=[ADAM, slower]
+        ),  # as trackers do
         record(store, "tensorflow", arithmetic__optimizer=ADAM),
     ]
     _, checks = card(store, *runs[:2])
+    assert checks["Optimizer 1"].verdict == checks["Optimizer 2"].verdict == "green"
     assert checks["Learning rate of optimizer 1"].verdict == "green"
     assert checks["Learning rate of optimizer 2"].verdict == "red"
     assert card(store, runs[0], runs[2])[1]["Number of optimizers"].verdict == "red"
+
+
+def test_the_learning_rates_of_several_optimizers_are_compared_one_by_one(store):
+    def rates(second):
+        return lambda step: {"optimizer0/learning_rate": 0.1, "optimizer1/learning_rate": second / (step + 1)}
+
+    several = {"arithmetic__optimizer": [ADAM, ADAM]}
+    runs = [record(store, **several, rates=rates(0.2)), record(store, "tensorflow", **several, rates=rates(0.3))]
+    _, checks = card(store, *runs)
+    assert checks["Learning-rate schedule of optimizer 1"].verdict == "green"
+    assert checks["Learning-rate schedule of optimizer 2"].verdict == "red"
+    assert "differ from step 0 on: 0.2 in PyTorch, 0.3" in checks["Learning-rate schedule of optimizer 2"].reason
+    assert "Learning-rate schedule" not in checks
 
 
 def test_two_runs_of_one_framework_should_have_one_version_of_it(store):
