@@ -69,7 +69,13 @@ def observe(case: str, step: Callable[[Any, Any], float], source: str, layers: t
         `names_operator` and `names_line` (of the model's own code); `bad_from`: the first update whose loss is not
         finite, or None; `harmless`: it went on and nothing came of it.
     """
-    found: dict[str, Any] = {"case": case, "raised_at": None, "bad_from": None, "error": None}
+    found: dict[str, Any] = {
+        "case": case,
+        "fault_at": None if case == RATE else FAULT,
+        "raised_at": None,
+        "bad_from": None,
+        "error": None,
+    }
     for number in range(STEPS):
         try:
             with warnings.catch_warnings(record=True) as warned:

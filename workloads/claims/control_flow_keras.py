@@ -1,4 +1,4 @@
-"""Data-dependent control flow in Keras on TensorFlow: eager, graph and XLA; as written, decorated, as tf.while_loop, with a bound.
+"""Data-dependent control flow in Keras on TensorFlow: eager, graph and XLA, in four ways of writing it.
 
 python -m trackside.workloads.claims.control_flow_keras OUTPUT.json
 """
@@ -119,11 +119,7 @@ def main() -> None:
         ("tf.while_loop", WhileLoop),
         ("tf.while_loop with a bound", Bounded),
     )
-    results = [
-        measure(mode, form, make)
-        for form, make in forms
-        for mode in ("eager", "graph", "xla")
-    ]
+    results = [measure(mode, form, make) for form, make in forms for mode in ("eager", "graph", "xla")]
     write(sys.argv[1], {"results": results})
 
 

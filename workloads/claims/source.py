@@ -30,7 +30,7 @@ def count_workload(workload: Workload) -> list[dict[str, Any]]:
 
 
 def count_source(source: str) -> dict[str, int]:
-    """`lines`: logical lines (statements); `imports`: names imported; `names`: distinct names of the frameworks used."""
+    """`lines`: logical lines (statements); `imports`: names imported; `names`: distinct framework names used."""
     tree = ast.parse(source)
     aliases = _framework_aliases(tree)
     lines, imports, names = 0, 0, set()
@@ -65,7 +65,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 def _framework_aliases(tree: ast.AST) -> dict[str, str]:
     """The names by which the script calls the frameworks and what it imports from them."""
-    aliases = {}
+    aliases: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             aliases |= {a.asname or a.name.split(".")[0]: a.name for a in node.names if _of_framework(a.name)}
