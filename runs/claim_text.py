@@ -21,8 +21,8 @@ HEADINGS = ("what", "quantity", "value", "smallest to largest", "n", "note")
 TITLE = "What is claimed about PyTorch and TensorFlow, measured"
 EXPLANATION = (
     "Each verdict is about the machine, the versions and the settings that its protocol names. A difference smaller "
-    "than the spread of the repeats is a tie and decides nothing, and nothing is concluded from runs that are not the same "
-    "experiment."
+    "than the spread of the repeats is a tie and decides nothing, and nothing is concluded from runs that are not the "
+    "same experiment."
 )
 
 STYLE = """

@@ -30,7 +30,7 @@ COMPLEX_STEP_SECONDS = 0.010
 one to two milliseconds a step of their own (measured on a perceptron): below this they are much of what is timed."""
 
 HALF_PRECISION_LOSS = 0.05
-"""Relative. With eight bits of mantissa losses stay within a few percent of those of float32 (measured: at most 2e-2)."""
+"""Relative. With eight bits of mantissa losses stay within a few percent of float32's (measured: at most 2e-2)."""
 
 DEVICES_LOSS = 0.05
 """Relative. Batch normalisation over half the batch moved losses by 5e-3 in both frameworks; this is far beyond it."""
