@@ -1,25 +1,25 @@
 """What the trackers add to real trainings with steps of about 10 ms: `Trainer.fit` and Keras' `model.fit`.
 
-Each framework trains in a process of its own, all of its fits in that one process: a fresh process a fit would add
-seconds of imports and another layout of memory to either side, and pairing would cancel neither. A fit with the tracker
-is paired with one without any callback beside it, which of the two comes first changing every time, so that drift
-falls on both. Every fit makes its model, its trainer and its run anew.
+A percent of such a step is 100 µs, and two fits in a row differ by more than that. So the tracker is turned on and off
+within one fit, a block of about a second each, and each block with it is compared with the blocks without on either
+side: what drifts slower than that cancels out. Off means that nothing of it is left: not its callback in the trainer's
+list, not its training function in Keras' model, not its threads, which wait until it is on again. (They come by half as
+often on the clock, and so as often as always while the tracker is on.)
 
-Timed is the whole distance from the start of one step to the start of a much later one, seen from within the model and
-alike with and without the tracker: what happens between steps counts, background threads included. Three clocks tell
-where a difference lies: the wall's; that of the training thread's own processor time, which other programs on the
-machine disturb little; and that of the whole process, background threads included. What is paid once a fit, before the
-first and after the last step, is told apart.
+Timed is the distance between the same point of two steps: what happens between steps counts, background threads
+included. What is paid once a fit, before the first and after the last step, is told apart. Each framework trains in a
+process of its own.
 """
 
 from __future__ import annotations
 
 import logging
 import statistics
+import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from multiprocessing import get_context
@@ -31,146 +31,188 @@ from report import Ratio, Report, Size, Table, Target, main, milliseconds, scrat
 
 STEP_SECONDS = 0.010
 # What the tracker does in the first second (git, the machine, the first commit) is paid once a fit, not a step.
-WARM_UP = 120
-FEATURES, HIDDEN, CLASSES = 784, 512, 10
+WARM_UP_BLOCKS = 4
+PIXELS, HIDDEN, CLASSES = 28, 512, 10
 
-# Arguments of the tracker; None is a fit without any callback.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "everything": {"gradient_norm": True},
-    "defaults": {},
-    "system=False": {"system": False},
-    "everything and tensorboard=": {"gradient_norm": True, "tensorboard": "events"},
-}
-EVERYTHING = "everything"
+# Arguments of the tracker.
+VARIANTS: dict[str, dict[str, Any]] = {"defaults": {}, "gradient_norm=True": {"gradient_norm": True}}
+CONVOLUTIONS, PERCEPTRON = "convolutions", "perceptron"
 
 NOTE = """wall, process: seconds a step with the tracker / without any callback, by the clock and of processor time;
-median and middle half of the pairs. Processor time holds the background threads', which slow training down only as
-far as they have no core to themselves or hold the interpreter. training thread µs: what its own processor time grew
-by, a step."""
+median of the blocks, and in brackets its 95 % confidence interval. Processor time holds the background threads', which
+slow training down only as far as they have no core to themselves or hold the interpreter. The gradient norm is a pass
+over all gradients: in the perceptron (670,000 parameters) it is bound by memory, in the network of convolutions
+(17,000) by the number of tensors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured: pairs of fits a variant, timed steps of a fit, and which variants."""
+    """How much is measured: blocks with the tracker a fit, steps a block, and pairs of short fits."""
 
-    pairs: int
+    blocks: int
     steps: int
-    variants: tuple[str, ...]
+    fits: int
 
 
 PLANS = {
-    "full": Plan(pairs=6, steps=600, variants=tuple(VARIANTS)),
-    "quick": Plan(pairs=3, steps=300, variants=("everything", "defaults")),
-    "smoke": Plan(pairs=1, steps=5, variants=("everything",)),
+    "full": Plan(blocks=40, steps=100, fits=5),
+    "quick": Plan(blocks=15, steps=100, fits=3),
+    "smoke": Plan(blocks=1, steps=3, fits=1),
 }
 
 
-@dataclass(slots=True)
-class Stamps:
-    """Clocks read at the start of every step."""
+class Switch:
+    """Turns the tracker on and off every so many steps, and reads the clocks at every step.
 
-    wall: list[float] = field(default_factory=list)
-    thread: list[float] = field(default_factory=list)
-    process: list[float] = field(default_factory=list)
+    Args:
+        steps: steps of a block; the first is with the tracker, the last without.
+        last: the last step, when the tracker is turned on for the end of the fit.
+        turn: turns the tracker on or off.
+    """
+
+    def __init__(self, steps: int, last: int, turn: Callable[[bool], None]) -> None:
+        self.steps = steps
+        self.last = last
+        self.turn = turn
+        self.wall: list[float] = []
+        self.process: list[float] = []
 
     def stamp(self) -> None:
-        """A step begins."""
+        """Between two steps, or at the same point of each."""
         self.wall.append(time.perf_counter())
-        self.thread.append(time.thread_time())
         self.process.append(time.process_time())
+        block, rest = divmod(len(self.wall), self.steps)
+        if rest == 0:
+            self.turn(block % 2 == 0 or len(self.wall) == self.last)
+
+    def blocks(self, clock: list[float]) -> list[float]:
+        """Seconds a step of each block, in order: one with the tracker, one without, and so on."""
+        edges = clock[self.steps - 1 :: self.steps]
+        return [0.0, *((after - before) / self.steps for before, after in pairwise(edges))]
+
+
+@dataclass(slots=True)
+class Threads:
+    """The tracker's threads, which wait while it is off."""
+
+    on: threading.Event = field(default_factory=threading.Event)
+    caught: bool = False
+
+    def turn(self, session: Any, on: bool) -> None:
+        """Let them go on, or wait after what they are doing."""
+        if not self.caught:
+            self.caught = True
+            writer, sampler = session.run._writer, session._sampler
+            writer._wake = Gated(writer._wake, self.on)
+            sampler._stop = Gated(sampler._stop, self.on)
+        self.on.set() if on else self.on.clear()
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """Seconds of one fit.
+class Gated:
+    """An event whose `wait` also waits until a gate is open."""
 
-    Attributes:
-        wall, thread, process: of a step, on the average over all after the warm-up.
-        around: of everything before the first and after the last step, by the wall clock.
-    """
+    event: threading.Event
+    gate: threading.Event
 
-    wall: float
-    thread: float
-    process: float
-    around: float
+    def wait(self, timeout: float | None = None) -> bool:
+        self.event.wait(timeout)
+        self.gate.wait()
+        return self.event.is_set()
+
+    def set(self) -> None:
+        self.event.set()
+        self.gate.set()  # whoever is told to end must be able to
+
+    def clear(self) -> None:
+        self.event.clear()
+
+    def is_set(self) -> bool:
+        return self.event.is_set()
 
 
-Fit = Callable[[Stamps, int, "dict[str, Any] | None"], None]
-"""Trains for a number of steps, stamping each; the arguments of a tracker, or None for no callback."""
-
-
-def cost(fit: Fit, steps: int, arguments: dict[str, Any] | None) -> Cost:
-    """One fit, measured."""
-    stamps = Stamps()
-    began = time.perf_counter()
-    fit(stamps, WARM_UP + steps, arguments)
-    ended = time.perf_counter()
-    wall, thread, process = (
-        (clock[-1] - clock[WARM_UP - 1]) / (len(clock) - WARM_UP)
-        for clock in (stamps.wall, stamps.thread, stamps.process)
-    )
-    # The last step lies after the last stamp.
-    around = (stamps.wall[0] - began) + (ended - stamps.wall[-1]) - wall
-    return Cost(wall, thread, process, around)
+Fit = Callable[[int, "int | None", "dict[str, Any] | None"], Switch]
+"""Trains for a number of steps, with the tracker turned on and off in blocks of a length (None: always on), and with
+these arguments (None: without any callback)."""
 
 
 def images(batch: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """(8 * batch, FEATURES) float32 and (8 * batch,) int64."""
+    """(8 * batch, PIXELS, PIXELS) float32 and (8 * batch,) int64."""
     rng = np.random.default_rng(0)
-    inputs = rng.standard_normal((8 * batch, FEATURES), dtype=np.float32)
+    inputs = rng.standard_normal((8 * batch, PIXELS, PIXELS), dtype=np.float32)
     return inputs, rng.integers(0, CLASSES, 8 * batch)
 
 
 # ---- Lightning -------------------------------------------------------------------------------------------------------
 
 
-def lightning_fit(batch: int, folder: Path) -> Fit:
-    """A multilayer perceptron in Lightning, fed by a DataLoader."""
+def lightning_fit(model: str, batch: int, folder: Path) -> Fit:
+    """A network in Lightning, fed by a DataLoader."""
     import torch
     from lightning.pytorch import LightningModule, Trainer
+    from torch import nn
     from torch.nn import functional
     from torch.utils.data import DataLoader, TensorDataset
 
     from trackside import LightningTracker
 
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("lightning")]:
+        logging.getLogger(name).setLevel(logging.ERROR)
     torch.set_num_threads(1)
     inputs, labels = images(batch)
     data = TensorDataset(torch.from_numpy(inputs), torch.from_numpy(labels))
 
-    class Perceptron(LightningModule):  # type: ignore[misc]
-        def __init__(self, stamps: Stamps) -> None:
+    def layers() -> Any:
+        if model == PERCEPTRON:
+            hidden = [nn.Linear(PIXELS**2, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()]
+            return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(HIDDEN, CLASSES))
+        stages: list[Any] = []
+        for before, after in ((1, 16), (16, 32), (32, 32)):
+            stages += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+        return nn.Sequential(nn.Unflatten(1, (1, PIXELS)), *stages, nn.Flatten(), nn.Linear(288, CLASSES))
+
+    class Network(LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
             super().__init__()
-            sizes = (FEATURES, HIDDEN, HIDDEN, CLASSES)
-            layers = [torch.nn.Linear(a, b) for a, b in pairwise(sizes)]
-            self.layers = torch.nn.ModuleList(layers)
-            self.stamps = stamps
+            self.layers = layers()
+            self.switch: Switch
 
         def training_step(self, step: Any, batch_index: int) -> Any:
-            self.stamps.stamp()
             x, y = step
-            for layer in self.layers[:-1]:
-                x = functional.relu(layer(x))
-            logits = self.layers[-1](x)
+            logits = self.layers(x)
             loss = functional.cross_entropy(logits, y)
             self.log("train_accuracy", (logits.argmax(1) == y).float().mean(), on_step=True, on_epoch=False)
             return loss
 
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.switch.stamp()  # Lightning calls the callbacks before
+
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
 
-    def fit(stamps: Stamps, steps: int, arguments: dict[str, Any] | None) -> None:
+    def fit(steps: int, block: int | None, arguments: dict[str, Any] | None) -> Switch:
         torch.manual_seed(0)
+        tracker = LightningTracker(**arguments) if arguments is not None else None
         trainer = Trainer(
             max_steps=steps,
             accelerator="cpu",
-            callbacks=[LightningTracker(**arguments)] if arguments is not None else None,
+            callbacks=[tracker] if tracker is not None else None,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=folder,
         )
-        trainer.fit(Perceptron(stamps), DataLoader(data, batch_size=batch, shuffle=True))
+        every, threads = list(trainer.callbacks), Threads()
+
+        def turn(on: bool) -> None:
+            trainer.callbacks[:] = every if on else [callback for callback in every if callback is not tracker]
+            threads.turn(tracker._session, on)
+
+        network = Network()
+        network.switch = Switch(block or steps + 1, steps, turn)
+        trainer.fit(network, DataLoader(data, batch_size=batch, shuffle=True))
+        return network.switch
 
     return fit
 
@@ -178,51 +220,80 @@ def lightning_fit(batch: int, folder: Path) -> Fit:
 # ---- Keras -----------------------------------------------------------------------------------------------------------
 
 
-def keras_fit(batch: int, folder: Path) -> Fit:
-    """The same perceptron in Keras on TensorFlow, compiled as `compile` does it by default."""
+def keras_fit(model: str, batch: int, folder: Path) -> Fit:
+    """The same in Keras on TensorFlow, compiled as `compile` does it by default."""
     import keras
     import tensorflow as tf
 
     from trackside import KerasTracker
+    from trackside.trackers.keras_errors import callback_list
 
     inputs, labels = images(batch)
     data = tf.data.Dataset.from_tensor_slices((inputs, labels)).shuffle(len(inputs), seed=0).batch(batch).repeat()
 
-    class Perceptron(keras.Sequential):  # type: ignore[misc]
-        stamps: Stamps
-        train_function: Any
+    def layers() -> list[Any]:
+        if model == PERCEPTRON:
+            return [keras.layers.Flatten(), *(keras.layers.Dense(HIDDEN, activation="relu") for _ in range(2))]
+        stages: list[Any] = [keras.layers.Reshape((PIXELS, PIXELS, 1))]
+        for width in (16, 32, 32):
+            stages += [keras.layers.Conv2D(width, 3, padding="same"), keras.layers.BatchNormalization()]
+            stages += [keras.layers.ReLU(), keras.layers.MaxPooling2D()]
+        return [*stages, keras.layers.Flatten()]
 
-        def make_train_function(self, force: bool = False) -> None:
-            """Stamp each execution, whoever asked for the function."""
-            before = self.train_function
-            super().make_train_function(force)
-            if self.train_function is before:
-                return
-            function, stamp = self.train_function, self.stamps.stamp
+    class Between(keras.callbacks.Callback):  # type: ignore[misc]
+        """Stamps each step at its beginning. Without a hook at its end, Keras treats it like no callback at all."""
 
-            def stamped(iterator: Any) -> Any:
-                stamp()
-                return function(iterator)
+        switch: Switch
 
-            self.train_function = stamped
+        def __init__(self, tracker: KerasTracker | None) -> None:
+            super().__init__()
+            self.tracker = tracker
+            self.threads = Threads()
 
-    def fit(stamps: Stamps, steps: int, arguments: dict[str, Any] | None) -> None:
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.list = callback_list()
+            self.plain = vars(self.model)["train_function"]
+            self.apart = self.list._async_train
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            self.switch.stamp()
+
+        def turn(self, on: bool) -> None:
+            """Swap the list of callbacks, what the tracker has put on it, and the training function."""
+            own = vars(self.list)
+            if not on:
+                self.function = vars(self.model)["train_function"]
+                self.hooks = {name: own[name] for name in list(own) if name.startswith("on_")}
+                self.every = self.list.callbacks
+            vars(self.model)["train_function"] = self.function if on else self.plain
+            # Without callbacks Keras takes the end of a step to another thread.
+            own["_async_train"] = self.apart if on else True
+            own["_executor"] = own["_executor"] or ThreadPoolExecutor()
+            for name in self.hooks:
+                own.pop(name, None)
+            own.update(self.hooks if on else {})
+            own["callbacks"] = self.every if on else [one for one in self.every if one is not self.tracker]
+            self.threads.turn(self.tracker._fit.session, on)
+
+    def fit(steps: int, block: int | None, arguments: dict[str, Any] | None) -> Switch:
         keras.utils.set_random_seed(0)
-        hidden = [keras.layers.Dense(HIDDEN, activation="relu") for _ in range(2)]
-        model = Perceptron([keras.Input((FEATURES,)), *hidden, keras.layers.Dense(CLASSES)])
-        object.__setattr__(model, "stamps", stamps)  # past Keras' tracking, which would wrap its lists
-        model.compile(
+        network = keras.Sequential([keras.Input((PIXELS, PIXELS)), *layers(), keras.layers.Dense(CLASSES)])
+        network.compile(
             optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-        callbacks = [KerasTracker(**arguments)] if arguments is not None else None
-        model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0, callbacks=callbacks)
+        tracker = KerasTracker(**arguments) if arguments is not None else None
+        between = Between(tracker)
+        between.switch = Switch(block or steps + 1, steps, between.turn)
+        callbacks = [between] if tracker is None else [tracker, between]
+        network.fit(data, steps_per_epoch=steps, epochs=1, verbose=0, callbacks=callbacks)
+        return between.switch
 
     return fit
 
 
-FRAMEWORKS: dict[str, Callable[[int, Path], Fit]] = {"Lightning": lightning_fit, "Keras": keras_fit}
+FRAMEWORKS: dict[str, Callable[[str, int, Path], Fit]] = {"Lightning": lightning_fit, "Keras": keras_fit}
 
 
 # ---- Measuring -------------------------------------------------------------------------------------------------------
@@ -230,60 +301,71 @@ FRAMEWORKS: dict[str, Callable[[int, Path], Fit]] = {"Lightning": lightning_fit,
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one framework's process measured: batch size, and pairs (with, without) by variant."""
+    """What one fit showed.
 
+    Attributes:
+        model, variant: what was trained, and how it was tracked.
+        batch: samples of a batch.
+        wall, process: seconds a step of each block, by the wall clock and of processor time: with the tracker, without,
+            with, …
+        around: seconds that a short fit took longer with the tracker, of each pair.
+    """
+
+    model: str
+    variant: str
     batch: int
-    pairs: Mapping[str, list[tuple[Cost, Cost]]]
+    wall: list[float]
+    process: list[float]
+    around: list[float]
 
 
-def measure_framework(framework: str, plan: Plan) -> Found:
+def measure_framework(framework: str, plan: Plan) -> list[Found]:
     """All fits of one framework. Runs in a process of its own."""
     warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    from trackside.runs import writer
+
+    writer.INTERVAL_SECONDS *= 2  # the tracker is off half of the time
+    writer.HEARTBEAT_SECONDS *= 2
     with scratch() as folder:
-        make = FRAMEWORKS[framework]
-        batch = 64 if plan.steps > 20 else 8
-        if plan.steps > 20:  # the first fit warms the process up; the second says how large a batch takes 10 ms
-            cost(make(batch, folder), 60, None)
-            step = statistics.median(cost(make(batch, folder), 60, None).process for _ in range(3))
-            batch = max(8, round(batch * STEP_SECONDS / step))
-        fit = make(batch, folder)
-        cost(fit, 20, None)
-        pairs: dict[str, list[tuple[Cost, Cost]]] = {}
-        for variant in plan.variants:
-            cost(fit, 20, _arguments(variant, folder, -1))
-            pairs[variant] = []
-            for number in range(plan.pairs):
-                arguments = _arguments(variant, folder, number)
-                if number % 2:
-                    tracked, plain = cost(fit, plan.steps, arguments), cost(fit, plan.steps, None)
-                else:
-                    plain, tracked = cost(fit, plan.steps, None), cost(fit, plan.steps, arguments)
-                pairs[variant].append((tracked, plain))
-        _all_there(folder, plan)
-        return Found(batch, pairs)
+        return [
+            found for model in (CONVOLUTIONS, PERCEPTRON) for found in _measure_model(framework, model, plan, folder)
+        ]
 
 
-def _arguments(variant: str, folder: Path, number: int) -> dict[str, Any]:
-    arguments = {**VARIANTS[variant], "store": f"sqlite:///{folder / 'trackside.db'}"}
-    arguments["name"] = f"{variant} {number}"
-    if "tensorboard" in arguments:
-        arguments["tensorboard"] = str(folder / arguments["tensorboard"])
-    return arguments
+def _measure_model(framework: str, model: str, plan: Plan, folder: Path) -> list[Found]:
+    make, batch = FRAMEWORKS[framework], 8
+    if plan.steps > 20:  # the first fit warms the process up; the second says how large a batch takes 10 ms
+        batch = 64
+        make(model, batch, folder)(60, None, None)
+        durations = np.diff(make(model, batch, folder)(120, None, None).wall)
+        batch = max(8, round(batch * STEP_SECONDS / statistics.median(durations[20:])))
+    fit, found = make(model, batch, folder), []
+    for variant in VARIANTS:
+        name = f"{model} {variant}"
+        arguments = {**VARIANTS[variant], "store": f"sqlite:///{folder / 'trackside.db'}", "name": name, "system": 2.0}
+        around = [_around(fit, {**arguments, "name": "short"}) - _around(fit, None) for _ in range(plan.fits + 1)]
+        steps = (WARM_UP_BLOCKS + 2 * plan.blocks) * plan.steps
+        switch = fit(steps, plan.steps, arguments)
+        _all_there(framework, name, steps, folder)
+        wall, process = switch.blocks(switch.wall), switch.blocks(switch.process)
+        found.append(Found(model, variant, batch, wall, process, around[1:]))
+    return found
 
 
-def _all_there(folder: Path, plan: Plan) -> None:
+def _around(fit: Fit, arguments: dict[str, Any] | None) -> float:
+    began = time.perf_counter()
+    fit(20, None, arguments)
+    return time.perf_counter() - began
+
+
+def _all_there(framework: str, name: str, steps: int, folder: Path) -> None:
     """Raises: RuntimeError, if a tracker was fast because it recorded nothing."""
     from trackside import open_store
 
     with open_store(f"sqlite:///{folder / 'trackside.db'}") as store:
-        for variant in plan.variants:
-            steps = WARM_UP + plan.steps
-            wanted = len(range(0, steps, VARIANTS[variant].get("log_every", 1)))
-            found = len(store.series(f"{variant} 0", "train/loss"))
-            if found != wanted:
-                raise RuntimeError(f"The tracker ({variant}) recorded {found} of {wanted} losses.")
+        found = len(store.series(name, "train/loss"))
+    if found < 0.48 * steps:
+        raise RuntimeError(f"The tracker ({framework}, {name}) recorded {found} losses of {steps} steps.")
 
 
 def measure(size: Size) -> Report:
@@ -292,40 +374,37 @@ def measure(size: Size) -> Report:
     for framework in FRAMEWORKS:
         # Spawned: TensorFlow and PyTorch do not share a process well, and neither likes to be forked.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found = pool.submit(measure_framework, framework, plan).result()
-        _add(framework, found, plan, report)
+            _add(framework, pool.submit(measure_framework, framework, plan).result(), plan, report)
     report.notes.append(NOTE)
     return report
 
 
-def _add(framework: str, found: Found, plan: Plan, report: Report) -> None:
+def beside(blocks: list[float]) -> tuple[list[float], list[float]]:
+    """Each block with the tracker, and the mean of the two beside it without."""
+    tracked = range(WARM_UP_BLOCKS, len(blocks) - 1, 2)
+    return [blocks[b] for b in tracked], [(blocks[b - 1] + blocks[b + 1]) / 2 for b in tracked]
+
+
+def _add(framework: str, found: list[Found], plan: Plan, report: Report) -> None:
     rows = []
-    for variant, pairs in found.pairs.items():
-        clocks = {
-            clock: Ratio.of([getattr(a, clock) for a, _ in pairs], [getattr(b, clock) for _, b in pairs])
-            for clock in ("wall", "process")
-        }
-        # Keras computes on TensorFlow's threads: a ratio of the training thread's own time would be of little.
-        added = [(tracked.thread - plain.thread, plain.process) for tracked, plain in pairs]
+    for one in found:
+        tracked, plain = beside(one.wall)
+        wall, process = Ratio.sure(tracked, plain), Ratio.sure(*beside(one.process))
         rows.append(
             (
-                variant,
-                milliseconds(statistics.median(plain.wall for _, plain in pairs)),
-                *map(str, clocks.values()),
-                f"{statistics.median(extra for extra, _ in added) * 1e6:+,.0f}",
-                f"{statistics.median(extra / step for extra, step in added):+.1%}",
-                f"{statistics.median(a.around - b.around for a, b in pairs) * 1e3:+,.0f}",
+                f"{one.model}, {one.variant}",
+                str(one.batch),
+                milliseconds(statistics.median(plain)),
+                f"{statistics.median(a - b for a, b in zip(tracked, plain, strict=True)) * 1e6:+,.0f}",
+                f"{wall:.4f}",
+                f"{process:.4f}",
+                f"{statistics.median(one.around) * 1e3:+,.0f}",
             )
         )
-        if variant == EVERYTHING:
-            what = f"{framework}, {variant}: step with tracker / without any callback"
-            report.targets.append(Target(what, clocks["wall"], "at most", 1.01))
-    headings = (
-        "tracker", "plain step ms", "wall", "process", "training thread µs", "of a step", "once a fit ms"
-    )  # fmt: skip
-    title = (
-        f"{framework}: {plan.pairs} pairs of fits of {plan.steps} timed steps each, batches of {found.batch}, 1 thread"
-    )
+        what = f"{framework}, {one.model}, {one.variant}: step with tracker / without any callback"
+        report.targets.append(Target(what, wall, "at most", 1.01))
+    headings = ("network, tracker", "batch", "plain step ms", "more µs", "wall", "process", "once a fit ms")
+    title = f"{framework}: one fit a row, {plan.blocks} blocks of {plan.steps} steps with the tracker, 1 thread"
     report.tables.append(Table(title, headings, rows))
 
 

@@ -49,6 +49,7 @@ def run_row(run: RunInfo, infos: Sequence[SeriesInfo], now: datetime) -> Row:
         "framework": run.framework,
         "backend": run.backend,
         "workload": run.workload,
+        "form": list(run_form(run).values()),
         "last_step": run.last_step,
         "total_steps": run.total_steps,
         "progress": (run.last_step + 1) / run.total_steps if run.total_steps and run.last_step is not None else None,
@@ -63,6 +64,14 @@ def run_row(run: RunInfo, infos: Sequence[SeriesInfo], now: datetime) -> Row:
         "tags": list(run.tags),
         "non_finite": _non_finite(infos),
     }
+
+
+def run_form(run: RunInfo) -> dict[str, str]:
+    """How the run was executed: its mode, precision and number of devices, as far as it said."""
+    form = {"mode": run.mode, "precision": run.precision}
+    if run.mode or run.precision:  # a plain loop says nothing of all that
+        form["devices"] = f"{run.device_count} device{'s' if run.device_count != 1 else ''}"
+    return {kind: word for kind, word in form.items() if word}
 
 
 def mean_without_first(info: SeriesInfo | None) -> float | None:

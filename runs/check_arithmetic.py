@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def arithmetic_checks(subjects: Sequence[Subject]) -> list[Check]:
     """Checks of the group "arithmetic"."""
     return [
         *_optimizers(subjects),
-        _learning_rates(subjects),
+        *_schedules(subjects),
         _loss(subjects),
         *_loss_record(subjects),
         _clipping(subjects),
@@ -72,7 +73,8 @@ def _optimizers(subjects: Sequence[Subject]) -> list[Check]:
     lists: list[list[Mapping[str, Any]] | None] = []
     for subject in subjects:
         value = subject.fact("arithmetic", "optimizer")
-        lists.append([value] if isinstance(value, Mapping) else objects(value))
+        several = value or subject.fact("arithmetic", "optimizers")
+        lists.append([value] if isinstance(value, Mapping) else objects(several))
     numbers = agree("Number of optimizers", "arithmetic", subjects, [len(some) if some else None for some in lists])
     if numbers.verdict == "red":
         return [numbers]
@@ -202,9 +204,20 @@ def _weight_decay(subjects: Sequence[Subject], optimizers: Sequence[Mapping[str,
     )
 
 
-def _learning_rates(subjects: Sequence[Subject]) -> Check:
+def _schedules(subjects: Sequence[Subject]) -> list[Check]:
+    """Check of the learning rates of each optimizer; a run may have several."""
+    several = max(len(s.other_learning_rates) for s in subjects)
+    checks = [_learning_rates(subjects, " of optimizer 1" if several else "")]
+    for index in range(several):
+        rates = [s.other_learning_rates[index] if index < len(s.other_learning_rates) else None for s in subjects]
+        others = [replace(s, learning_rates=series) for s, series in zip(subjects, rates, strict=True)]
+        checks.append(_learning_rates(others, f" of optimizer {index + 2}"))
+    return checks
+
+
+def _learning_rates(subjects: Sequence[Subject], suffix: str) -> Check:
     """Whether the rates used were the same at every step; by the schedule's name only where they were not logged."""
-    name = "Learning-rate schedule"
+    name = "Learning-rate schedule" + suffix
     shown = [_schedule(subject) for subject in subjects]
     series = [s.learning_rates for s in subjects if s.learning_rates is not None and len(s.learning_rates)]
     if len(series) < len(subjects):

@@ -44,7 +44,8 @@ class Subject:
         run: the run.
         label: short name, for sentences.
         fingerprints: as recorded; may lack anything, and may come from somebody's own code.
-        learning_rates: the series `optimizer/learning_rate`, or None.
+        learning_rates: the series `optimizer/learning_rate`, of several optimizers that of the first, or None.
+        other_learning_rates: those of the second optimizer and on.
         loss_reduction: what a value of `train/loss` stands for, or None without one.
     """
 
@@ -53,6 +54,7 @@ class Subject:
     fingerprints: Mapping[str, Any] = field(default_factory=dict)
     learning_rates: Series | None = None
     loss_reduction: str | None = None
+    other_learning_rates: tuple[Series, ...] = ()
 
     def fact(self, fingerprint: str, *path: str) -> Any:
         """The entry of a fingerprint at `path`; None where any part of the way is missing."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Group", "ParityCard", "Verdict", "check_parity"]
 
 _LEARNING_RATE = "optimizer/learning_rate"
+_LEARNING_RATES = tuple(f"optimizer{index}/learning_rate" for index in range(10))  # where a run has several optimizers
 _LOSS = "train/loss"
 
 
@@ -64,12 +65,13 @@ def _subjects(store: Store, runs: Sequence[RunInfo]) -> list[Subject]:
     labels = run_labels(runs)
     known = {
         (info.run_id, info.name): info
-        for info in store.series_infos(list(labels), [_LEARNING_RATE, _LOSS])
+        for info in store.series_infos(list(labels), [_LEARNING_RATE, *_LEARNING_RATES, _LOSS])
         if info.rank == 0
     }
 
-    def rates(run: RunInfo) -> Series | None:
-        return store.series(run, _LEARNING_RATE) if (run.id, _LEARNING_RATE) in known else None
+    def rates(run: RunInfo) -> list[Series]:
+        names = [name for name in (_LEARNING_RATE, *_LEARNING_RATES) if (run.id, name) in known]
+        return [store.series(run, name) for name in names]
 
     def reduction(run: RunInfo) -> str | None:
         info = known.get((run.id, _LOSS))
@@ -80,8 +82,9 @@ def _subjects(store: Store, runs: Sequence[RunInfo]) -> list[Subject]:
             run=run,
             label=labels[run.id],
             fingerprints=store.fingerprints(run),
-            learning_rates=rates(run),
+            learning_rates=next(iter(rates(run)), None),
             loss_reduction=reduction(run),
+            other_learning_rates=tuple(rates(run)[1:]),
         )
         for run in runs
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import socket
 import subprocess
 import sys
@@ -62,6 +63,18 @@ def describe_machine(gpus: Gpus | None = None, *, threads: dict[str, Any] | None
     if hasattr(os, "getloadavg"):
         environment["load_average"] = [round(load, 2) for load in os.getloadavg()]
     return environment
+
+
+def describe_usage() -> dict[str, Any]:
+    """Return what the process has used so far, by the operating system's own count: a peak between samples is in it.
+
+    Returns:
+        `peak_memory_bytes`: the largest resident memory since the process began; `processor_seconds`: of all its
+        threads together. Both of this process alone, without its children.
+    """
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    scale = 1 if sys.platform == "darwin" else 1024  # kilobytes everywhere but on macOS
+    return {"peak_memory_bytes": usage.ru_maxrss * scale, "processor_seconds": usage.ru_utime + usage.ru_stime}
 
 
 def describe_git(directory: Path | None = None) -> dict[str, Any] | None:

@@ -240,9 +240,11 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
         """Return the number of the first update: 0, unless training goes on from an earlier one."""
         if epoch == 0 and not continued:
             return 0
-        optimizer = self.model.optimizer
-        made = keras_model.batches_seen(optimizer) // keras_model.accumulation(optimizer)
-        return made or (session.run.last_step + 1 if continued else 0)
+        optimizers = keras_model.optimizers(self.model)
+        made = {keras_model.batches_seen(each) // keras_model.accumulation(each) for each in optimizers}
+        if len(made) == 1 and 0 not in made:
+            return made.pop()
+        return session.run.last_step + 1 if continued else 0
 
     def on_train_end(self, logs: Any = None) -> None:
         self._end_training()

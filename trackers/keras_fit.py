@@ -139,7 +139,7 @@ class KerasFit:
     def _describe(self) -> None:
         """Describe model and settings; a model without input shape has no layers to speak of before its first batch."""
         session, model = self.session, self._model
-        if keras_model.is_built(model):
+        if keras_model.is_built(model) or not self._first_batch:
             with session.guard("describe the model"):
                 session.update(model=keras_model.describe_model(model))
             with session.guard("describe the arithmetic"):
@@ -192,6 +192,9 @@ class KerasFit:
 
     def _after_first_batch(self) -> None:
         self._describe()
+        with self.session.guard("read the settings"):
+            # Again: which of the optimizers that a model keeps it trains with shows only now.
+            self.session.update(config=keras_settings.settings(self._model, self._params, self._callbacks))
         if self._recorder.batch_size:
             self.session.update(config={"data": {"batch_size": self._recorder.batch_size}})
         if self._probe is None:
@@ -209,9 +212,11 @@ class KerasFit:
             self.session.notice(
                 f"Keras makes {self._probe.steps} updates in one execution; their step times are the mean of them."
             )
-        if self.session.options.gradient_norm and "gradient_norm" not in self._probe.values.columns:
+        norms = [name for name in self._probe.values.columns if name.endswith("gradient_norm")]
+        if self.session.options.gradient_norm and not norms:
             self.session.notice(
-                "optimizer/gradient_norm is missing: the gradients do not pass through model.optimizer on one device."
+                "optimizer/gradient_norm is missing: the gradients do not pass through an optimizer of the model, on "
+                "one device."
             )
 
     def begin_validation(self) -> None:

@@ -90,6 +90,21 @@ def trainable_arrays(model: Any) -> Iterator[Array]:
         yield from array if id(variable) in pairs else [array]
 
 
+def optimizers(model: Any) -> list[Any]:
+    """Return the optimizers that a model trains with, in the order in which it was given them.
+
+    That is the one of `compile`, or what a model with a training step of its own keeps as attributes. Those that have
+    made an update, as soon as any has: a model that calls `compile` without one is given an RMSprop that nobody uses.
+    """
+    found: dict[int, Any] = {}
+    for value in vars(model).values():
+        kept = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+        for item in kept:
+            if isinstance(item, keras.optimizers.Optimizer):
+                found.setdefault(id(inner_optimizer(item)), item)
+    return [optimizer for optimizer in found.values() if batches_seen(optimizer)] or list(found.values())
+
+
 def inner_optimizer(optimizer: Any) -> Any:
     """Return the optimizer that makes the updates, from under loss scaling."""
     return getattr(optimizer, "inner_optimizer", optimizer)
@@ -202,9 +217,15 @@ def describe_clipping(optimizer: Any) -> dict[str, Any] | None:
 
 
 def describe_loss(model: Any) -> dict[str, Any] | None:
-    """Return name and reduction of the loss given to `compile`; None where the model computes one of its own."""
-    if model.loss is None or type(model).compute_loss is not keras.Model.compute_loss:
+    """Return name and reduction of the loss given to `compile`, or else of the only one that the model keeps.
+
+    None where the model computes one of its own, or keeps several.
+    """
+    if type(model).compute_loss is not keras.Model.compute_loss:
         return None
+    if model.loss is None:
+        kept = {id(value): value for value in vars(model).values() if isinstance(value, keras.losses.Loss)}
+        return describe_one_loss(*kept.values()) if len(kept) == 1 else None
     losses = [describe_one_loss(loss) for loss in keras.tree.flatten(model.loss) if loss is not None]
     if not losses:
         return None

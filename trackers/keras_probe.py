@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .guard import Guard
 from .keras_batches import HOST, BatchKeeper, Receiver
-from .keras_values import VALUES, StepValues, replaced
+from .keras_values import VALUES, StepValues, each_optimizers, replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class StepRow:
     """One call of the training step on one batch.
 
     Attributes:
-        values: `loss`, `samples`, `learning_rate`, `gradient_norm` and `metric/<name>`, as far as they could be had.
+        values: `loss`, `samples`, `learning_rate`, `gradient_norm` and `metric/<name>`, as far as they could be had;
+            with several optimizers `optimizer<i>/learning_rate` and so on.
         data_seconds: how long the step waited for its batch; 0 where that cannot be measured.
     """
 
@@ -79,6 +80,8 @@ class StepProbe:
             self._keeper = BatchKeeper(on_batch, limit=keep_batches, at_once=self.steps)
         self._table: tf.Variable | None = None
         self._index: tf.Variable | None = None
+        self._rates: tuple[str, ...] = ()  # names of the learning rates in a row
+        self._taken: list[bool] = []  # which optimizers' they are
         self._carrier: tuple[str, Any] | None = None  # the log that a row rides on, and what it is a number of
         self._rows: list[list[float]] = []  # that have been taken off it
         self._next = 0
@@ -136,12 +139,33 @@ class StepProbe:
                 self._keeper.hand_out(self._next)
         found = []
         ready = self._entered
-        columns = ("learning_rate", *self.values.columns)
-        for began, arrived, rate, done, *values in table:
+        columns = (*self._rates, *self.values.columns)
+        for began, arrived, done, *values in table:
             waited = max(0.0, arrived - max(began, ready)) if self.splits_time else 0.0
-            found.append(StepRow(dict(zip(columns, (rate, *values), strict=True)), waited))
+            found.append(StepRow(dict(zip(columns, values, strict=True)), waited))
             ready = done
         return found
+
+    def usual_row(self) -> list[float] | None:
+        """Return the row of an execution of one step, as it was written; None where only `read` can tell.
+
+        Returns:
+            When the step began, when its batch had arrived, the learning rate, when it was done, and the values of
+            `values.columns`. The row stays until `read` or `take_usual_row` takes it.
+        """
+        rows = self._rows
+        if len(rows) != 1 or not self._unread or (self._keeper is not None and self._keeper.wanted):
+            return None
+        return rows[0]
+
+    def take_usual_row(self) -> None:
+        """Take away the row that `usual_row` returned."""
+        self._rows, self._unread = [], False
+        self._next += 1
+
+    def waited(self, row: list[float]) -> float:
+        """Return how long a usual row's step waited for its batch, in seconds; 0 where that cannot be measured."""
+        return max(0.0, row[1] - max(row[0], self._entered)) if self.splits_time else 0.0
 
     def _new_rows(self) -> list[list[float]]:
         rows, self._rows = self._rows, []
@@ -156,9 +180,10 @@ class StepProbe:
         """Return the step with a row written after it; what it returns is what Keras gets to see."""
 
         def recorded(data: Any) -> Any:
-            row = []
+            before = None
             with self._guard("record the step"):
-                row = [self._began(), self._stamp(data), self._learning_rate()]
+                rates = [self._learning_rate(optimizer) for optimizer in self.values.optimizers]
+                before = self._began(), self._stamp(data), rates
                 if self._keeper is not None:
                     self._keeper.keep(data, self._count().read_value())
             logs = step(data)
@@ -167,11 +192,15 @@ class StepProbe:
             logs = dict(logs)
             values = logs.pop(VALUES)
             with self._guard("record the step"):
-                if len(row) == 3 and self.steps == 1:
-                    self._load(logs, tf.concat([row, row[1:2], values], axis=0))
-                elif len(row) == 3:
+                if before is not None:
+                    began, arrived, rates = before
                     # To wait for an output's operation is to wait for the whole call, weight updates included.
-                    self._write(tf.concat([row, [self._stamp(logs)], values], axis=0))
+                    done = arrived if self.steps == 1 else self._stamp(logs)
+                    row = tf.concat([[began, arrived, done], self._used(rates), values], axis=0)
+                    if self.steps == 1:
+                        self._load(logs, row)
+                    else:
+                        self._write(row)
             return logs
 
         return recorded
@@ -191,8 +220,9 @@ class StepProbe:
         """Take the row off again and leave the number as it was: no float type loses anything in a float64."""
         loaded = logs[name].numpy()  # an error of the step that shows only here is not ours to keep
         with self._guard("read the step's row"):
-            logs[name] = kind(loaded[-1])
-            self._rows.append(loaded[:-1].tolist())
+            *row, last = loaded.tolist()
+            logs[name] = kind(last)
+            self._rows.append(row)
 
     def _began(self) -> tf.Tensor:
         """Return when the execution began, 0 where that must be taken from outside: scalar float64.
@@ -214,11 +244,18 @@ class StepProbe:
         with tf.device(HOST), tf.control_dependencies(tensors):
             return tf.timestamp()
 
-    def _learning_rate(self) -> tf.Tensor:
+    def _learning_rate(self, optimizer: Any) -> tf.Tensor:
         """Return the rate that this step will use; once it is done, a schedule shows the next one's."""
-        optimizer = getattr(self._model, "optimizer", None)
-        rate = np.nan if optimizer is None else keras.ops.convert_to_tensor(optimizer.learning_rate)
-        return tf.cast(rate, tf.float64)
+        return tf.cast(keras.ops.convert_to_tensor(optimizer.learning_rate), tf.float64)
+
+    def _used(self, rates: list[tf.Tensor]) -> tf.Tensor:
+        """Return the rates of the optimizers that the step used, or of all where it was seen to use none: float64."""
+        if not self._rates:
+            used = self.values.used or self.values.optimizers
+            self._rates = tuple(each_optimizers("learning_rate", len(used)))
+            self._taken = [any(optimizer is other for other in used) for optimizer in self.values.optimizers]
+        taken = [rate for rate, is_taken in zip(rates, self._taken, strict=True) if is_taken]
+        return tf.stack(taken) if taken else tf.zeros([0], tf.float64)
 
     def _count(self) -> tf.Variable:
         if self._index is None:
@@ -231,14 +268,14 @@ class StepProbe:
         return HOST if self.splits_time else None
 
     def _write(self, row: tf.Tensor) -> None:
-        """Append a row to the table: (4 + columns,) float64; see `read` for its order."""
+        """Append a row to the table: (3 + rates + columns,) float64; see `read` for its order."""
         if tf.executing_eagerly():
             self._rows.append(row.numpy().tolist())
             return
         index = self._count()
         if self._table is None:
             with tf.init_scope(), tf.device(self._place()):
-                empty = np.full((self.steps, 5 + len(self.values.columns)), -1.0)
+                empty = np.full((self.steps, 1 + row.shape[0]), -1.0)
                 self._table = tf.Variable(empty, trainable=False, name="trackside_rows")
         count = index.read_value()
         row = tf.concat([[tf.cast(count, tf.float64)], row], axis=0)

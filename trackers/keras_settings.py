@@ -84,7 +84,6 @@ def total_steps(params: Mapping[str, Any], model: Any) -> int | None:
 
 def settings(model: Any, params: Mapping[str, Any], callbacks: Iterable[Any]) -> dict[str, Any]:
     """Return the run's configuration: how it is trained, optimizer, schedule, loss and metrics."""
-    optimizer = model.optimizer
     config: dict[str, Any] = {
         "trainer": {
             "max_epochs": params.get("epochs"),
@@ -92,14 +91,15 @@ def settings(model: Any, params: Mapping[str, Any], callbacks: Iterable[Any]) ->
             "steps_per_execution": int(model.steps_per_execution),
             "run_eagerly": bool(model.run_eagerly),
             "jit_compile": bool(model.jit_compile),
-            "accumulate_grad_batches": keras_model.accumulation(optimizer),
+            "accumulate_grad_batches": keras_model.accumulation(model.optimizer),
         }
     }
-    if optimizer is not None:
-        config["optimizer"] = keras_model.describe_optimizer(optimizer)
-        schedule = keras_model.describe_schedule(optimizer, callbacks)
-        if schedule is not None:
-            config["schedule"] = schedule
+    optimizers = keras_model.optimizers(model)
+    if len(optimizers) > 1 and not keras_model.batches_seen(optimizers[0]):
+        optimizers = []  # which of them the model trains with shows at the first update
+    config |= one_or_several("optimizer", [keras_model.describe_optimizer(optimizer) for optimizer in optimizers])
+    schedules = [keras_model.describe_schedule(optimizer, callbacks) for optimizer in optimizers]
+    config |= one_or_several("schedule", [schedule for schedule in schedules if schedule is not None])
     loss = keras_model.describe_loss(model)
     if loss is not None:
         config["loss"] = loss
@@ -112,16 +112,27 @@ def arithmetic(model: Any, callbacks: Iterable[Any]) -> dict[str, Any]:
         "normalization": keras_model.describe_normalization(model),
         "trainable_parameter_count": keras_model.trainable_count(model),
     }
-    optimizer = model.optimizer
-    if optimizer is not None:
-        found["accumulation"] = keras_model.accumulation(optimizer)
-        found["optimizer"] = keras_model.describe_optimizer(optimizer)
-        found["schedule"] = keras_model.describe_schedule(optimizer, callbacks)
-        found["clipping"] = keras_model.describe_clipping(optimizer)
+    optimizers = keras_model.optimizers(model)
+    found |= one_or_several("optimizer", [keras_model.describe_optimizer(optimizer) for optimizer in optimizers])
+    if optimizers:
+        found["accumulation"] = keras_model.accumulation(optimizers[0])
+        schedules = [keras_model.describe_schedule(optimizer, callbacks) for optimizer in optimizers]
+        clippings = [keras_model.describe_clipping(optimizer) for optimizer in optimizers]
+        # What several optimizers do alike needs no list.
+        found |= {
+            name: several[0]
+            for name, several in (("schedule", schedules), ("clipping", clippings))
+            if all(one == several[0] for one in several)
+        }
     loss = keras_model.describe_loss(model)
     if loss is not None:
         found["loss"] = loss
     return found
+
+
+def one_or_several(name: str, several: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return `{"optimizer": …}` for one thing, `{"optimizers": […]}` for more, nothing for none."""
+    return {name: several[0]} if len(several) == 1 else {f"{name}s": several} if several else {}
 
 
 def early_stop(model: Any, callbacks: Iterable[Any], epoch: int, epochs: int | None) -> str | None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import keras_model
 from .metric_names import metric_key
 from .session import TrackerSession, epochs_done
-from .step_clock import StepTime
+from .step_clock import TIMES, StepTime
 
 if TYPE_CHECKING:
     from .keras_probe import StepProbe, StepRow
 
+Row = Callable[[int, float, float, Iterable[float]], None]  # what `Run.rows` returns
+
 
 class StepRecorder:
     """Gathers what belongs to one optimizer update, from one batch or several, and logs it in one record.
+
+    A step that leaves the same row as the one before goes a short way, `_log_usual`: what a hook costs between
+    somebody's training steps is the loading of the code and objects it touches. All others go the careful way beside
+    it; the record is the same.
 
     Args:
         session: the started run.
@@ -50,6 +56,7 @@ class StepRecorder:
         self._epoch_batches = 0
         self._first = True
         self.batch_size = 0
+        self._usual: tuple[StepProbe, int, Row] | None = None  # that rows come from, where in them samples are
 
     @property
     def loss_is_running_mean(self) -> bool:
@@ -89,6 +96,8 @@ class StepRecorder:
             batch: the last batch of the execution; beyond the last there was, where the epoch ended in between.
             logs: Keras' means since the epoch began.
         """
+        if self._usual is not None and batch == self._begin and self._log_usual(*self._usual, epoch, batch):
+            return
         session = self._session
         self._in_step = False
         rows = self.probe.read() if self.probe is not None else []
@@ -113,6 +122,42 @@ class StepRecorder:
                 if self._first:
                     self._first, time = False, None
 
+    def _log_usual(self, probe: StepProbe, samples_at: int, log_row: Row, epoch: int, batch: int) -> bool:
+        """Log a step that left the usual row; False, with nothing changed, if it did not."""
+        row = probe.usual_row() if probe is self.probe else None
+        if row is None or not (samples := row[samples_at]) >= 1:
+            return False
+        session, count = self._session, int(samples)
+        times = session.clock.end_batch_and_step(count, probe.waited(row))
+        if times is None:
+            return False
+        probe.take_usual_row()
+        self._in_step = False
+        self._epoch_samples += samples
+        self._epoch_batches += 1
+        if count > self.batch_size:
+            self.batch_size = count
+        session.samples += count
+        session.step = step = self._step
+        self._step += 1
+        session.epoch = done = epochs_done(epoch, batch, self._batches)
+        # Between the rate and the values lies when the step was done.
+        log_row(step, done, session.samples, (row[2], *row[4:samples_at], *row[samples_at + 1 :], *times))
+        return True
+
+    def _learn(self, metrics: Mapping[str, float], time: StepTime | None) -> None:
+        """Prepare the short way for steps that leave the same as this one, if it was a step of the usual kind."""
+        session, probe = self._session, self.probe
+        if time is None or tuple(time.metrics()) != TIMES or probe is None or probe.steps > 1:
+            return
+        if self._accumulation > 1 or session.options.log_every != 1 or session.event_files:
+            return
+        columns = probe.values.columns
+        names = tuple(self._keys.get(name) for name in ("learning_rate", *columns) if name != "samples")
+        if "samples" in columns and names == tuple(metrics):
+            log_row = session.run.rows((*metrics, *TIMES))
+            self._usual = probe, 4 + columns.index("samples"), log_row
+
     def _batch_metrics(self, row: StepRow | None, logs: Mapping[str, float]) -> dict[str, float]:
         """Return what is known of one batch, by key, and count its samples."""
         values = row.values if row is not None else {}
@@ -134,6 +179,8 @@ class StepRecorder:
     def _key(self, name: str) -> str:
         if name in ("learning_rate", "gradient_norm"):
             key = f"optimizer/{name}"
+        elif name.startswith("optimizer"):
+            key = name  # of one of several
         else:
             plain = name.removeprefix("metric/")
             key = metric_key(plain, "train")
@@ -155,6 +202,7 @@ class StepRecorder:
             for key in metrics.keys() & self._running_means - self.batch_keys:
                 session.run.describe(key, reduction="running_mean")
             self.batch_keys.update(metrics)
+        self._learn(metrics, time)
 
     def _mean(self, made: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """Return the metrics of an update that several batches made."""
@@ -162,6 +210,6 @@ class StepRecorder:
         for key in dict.fromkeys(key for batch in made for key in batch):
             values = [batch[key] for batch in made if key in batch]
             # What the optimizer did it did with the last batch, and a mean since the epoch began is one already.
-            last = key.startswith("optimizer/") or key in self._running_means
+            last = key.startswith("optimizer") or key in self._running_means
             means[key] = values[-1] if last else sum(values) / len(values)
         return means

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from . import keras_model
 from .guard import Guard
 
 VALUES = "_trackside_values"
@@ -23,7 +24,8 @@ class _Found:
 
     losses: list[Any] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
-    gradient_norm: Any = None
+    states: dict[int, Any] = field(default_factory=dict)  # of the model's own means, by metric, from this batch alone
+    gradient_norms: dict[int, Any] = field(default_factory=dict)  # by optimizer
 
 
 class StepValues:
@@ -41,6 +43,9 @@ class StepValues:
     Attributes:
         columns: names of the values, known after the first call: `loss` (the mean over the batch, penalties
             included), `samples`, `gradient_norm`, `metric/<name>`.
+        optimizers: those that the model may train with.
+        used: those of them that the step was seen to apply gradients with, in the same order; known after the first
+            call.
         losses_per_step: how often the step computed a loss through `compute_loss`. Unless that is once, nothing says
             which is the batch's, and there is no `loss`. None before the first call.
     """
@@ -50,6 +55,8 @@ class StepValues:
     ) -> None:
         self.columns: tuple[str, ...] = ()
         self.losses_per_step: int | None = None
+        self.optimizers = keras_model.optimizers(model)
+        self.used: list[Any] = []
         self._model = model
         self._replicas = int(model.distribute_strategy.num_replicas_in_sync)
         self._gradient_norm = gradient_norm and self._replicas == 1
@@ -81,7 +88,7 @@ class StepValues:
         try:
             if outermost:
                 loss = replaced(self._model, compute_loss=self._watched_loss())
-                with loss, self._watching_metrics(), self._watching_gradients():
+                with loss, self._watching_metrics(), self._watching_own_metrics(), self._watching_updates():
                     yield
             else:
                 yield
@@ -124,22 +131,48 @@ class StepValues:
             yield
 
     @contextmanager
-    def _watching_gradients(self) -> Iterator[None]:
-        optimizer = getattr(self._model, "optimizer", None)
-        if not self._gradient_norm or optimizer is None:
+    def _watching_own_metrics(self) -> Iterator[None]:
+        """Compute the batch's own value of each mean that a training step of the user's own updates."""
+        with ExitStack() as watching:
+            for metric in own_means(self._model):
+                watched = self._watched_mean(metric, metric.update_state)
+                watching.enter_context(replaced(metric, update_state=watched))
             yield
-            return
-        apply = optimizer.apply
 
+    def _watched_mean(self, metric: Any, update_state: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            result = update_state(*args, **kwargs)
+            found = self._current[-1]
+            with self._guard("compute the batch's metrics"), replaced(metric, update_state=update_state):
+                before = found.states.get(id(metric))
+                state = metric.stateless_reset_state() if before is None else before
+                found.states[id(metric)] = state = metric.stateless_update_state(state, *args, **kwargs)
+                found.metrics[metric.name] = metric.stateless_result(state)
+            return result
+
+        return watched
+
+    @contextmanager
+    def _watching_updates(self) -> Iterator[None]:
+        with ExitStack() as watching:
+            for optimizer in self.optimizers:
+                watching.enter_context(replaced(optimizer, apply=self._watched_apply(optimizer, optimizer.apply)))
+            yield
+
+    def _watched_apply(self, optimizer: Any, apply: Callable[..., Any]) -> Callable[..., Any]:
         def watched(grads: Any, trainable_variables: Any = None) -> Any:
+            self._call_before_update()  # a step that computes its loss by itself comes by here only
+            if optimizer not in self.used:
+                self.used = [other for other in self.optimizers if other is optimizer or other in self.used]
+            if not self._gradient_norm:
+                return apply(grads, trainable_variables)
             grads = list(grads)
             variables = None if trainable_variables is None else list(trainable_variables)
             with self._guard("compute the gradient norm"):
-                self._current[-1].gradient_norm = gradient_norm(optimizer, grads, variables)
+                self._current[-1].gradient_norms[id(optimizer)] = gradient_norm(optimizer, grads, variables)
             return apply(grads, variables)
 
-        with replaced(optimizer, apply=watched):
-            yield
+        return watched
 
     def _call_before_update(self) -> None:
         if self._before_update is not None:
@@ -155,12 +188,29 @@ class StepValues:
         values = {"samples": tf.cast(batch_samples(data), tf.float64) * self._replicas}
         if len(found.losses) == 1 and _belongs_here(found.losses[0]):
             values["loss"] = tf.reduce_mean(found.losses[0]) * self._replicas
-        if found.gradient_norm is not None and _belongs_here(found.gradient_norm):
-            values["gradient_norm"] = found.gradient_norm
-        values |= {f"metric/{name}": value for name, value in found.metrics.items() if _belongs_here(value)}
+        norms = (found.gradient_norms.get(id(optimizer)) for optimizer in self.used)
+        for name, norm in zip(each_optimizers("gradient_norm", len(self.used)), norms, strict=True):
+            if norm is not None and _belongs_here(norm):
+                values[name] = norm
+        for name, value in found.metrics.items():
+            # A mean of the user's own that is called loss is the batch's loss only where no other is known.
+            if _belongs_here(value) and not (name == "loss" and "loss" in values):
+                values[f"metric/{name}"] = value
         if not self.columns:
             self.columns = tuple(values)
         return tf.stack([tf.cast(values.get(name, np.nan), tf.float64) for name in self.columns])
+
+
+def own_means(model: Any) -> list[Any]:
+    """Return the means that a model keeps beside those of `compile`, which Keras updates itself."""
+    compiled = [model._loss_tracker, model._compile_metrics, *getattr(model._compile_loss, "metrics", ())]
+    means = [metric for metric in model.metrics if isinstance(metric, keras.metrics.Mean)]
+    return [metric for metric in means if not any(metric is other for other in compiled)]
+
+
+def each_optimizers(quantity: str, count: int) -> list[str]:
+    """Return the names of a quantity of each of so many optimizers."""
+    return [quantity] if count == 1 else [f"optimizer{index}/{quantity}" for index in range(count)]
 
 
 def gradient_norm(optimizer: Any, grads: list[Any], variables: list[Any] | None) -> tf.Tensor:

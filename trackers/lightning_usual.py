@@ -13,8 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from .session import TrackerSession
-
-TIMES = ("step/seconds", "step/data_seconds", "step/compute_seconds", "step/samples_per_second")
+from .step_clock import TIMES
 
 
 class UsualStep:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ..runs.run import Run, start_run
 from ..runs.signals import TerminationWatch
-from .environment import describe_git, describe_machine
+from .environment import describe_git, describe_machine, describe_usage
 from .gpu import Gpus
 from .guard import Guard
 from .options import TrackerOptions as TrackerOptions
@@ -288,6 +288,9 @@ class TrackerSession:
             self._events.close()
         if self._git is not None:
             self._git.join(KILL_PATIENCE_SECONDS if state == "killed" else GIT_PATIENCE_SECONDS)
+        if self.run.rank == 0:
+            with self.guard("read what the process has used"):
+                self.run.update(environment=describe_usage())
         self.run.finish(state, error)
 
     def _on_termination(self, name: str) -> None:

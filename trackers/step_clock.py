@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+TIMES = ("step/seconds", "step/data_seconds", "step/compute_seconds", "step/samples_per_second")
+"""What `StepTime.metrics` has of an update that is not the first, where samples are known: the usual case."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
@@ -118,21 +121,24 @@ class StepClock:
         self._first = False
         return time_
 
-    def end_batch_and_step(self, samples: int) -> tuple[float, float, float, float] | None:
+    def end_batch_and_step(self, samples: int, data_seconds: float = 0.0) -> tuple[float, float, float, float] | None:
         """Do what `end_batch` and `end_step` do where one batch makes an update, at a third of the cost.
 
         Args:
             samples: how many samples the batch held, at least one.
+            data_seconds: as for `end_batch`.
 
         Returns:
-            Seconds, data seconds, compute seconds and samples a second, as in `StepTime.metrics`. None, with nothing
+            The values of `TIMES`. None, with nothing
             done, where `StepTime.metrics` would hold something else: at the first update, and where other batches
             belong to this one.
         """
         now, began = self._clock(), self._batch_began
         if began is None or now <= began or self._first or self._samples or self._compute:
             return None
-        data, compute = self._data, now - began
+        elapsed = now - began
+        waited = min(max(data_seconds, 0.0), elapsed)
+        data, compute = self._data + waited, elapsed - waited
         self._data = 0.0
         self._batch_began, self._gap_began = None, now
         seconds = data + compute

@@ -13,7 +13,7 @@ from .fingerprints import Array
 
 MOST_LAYERS = 500
 
-_PLAIN = frozenset((Tensor, nn.Parameter))
+_PLAIN = frozenset((Tensor,))
 
 # Decoupled decay shrinks the weight itself; coupled decay adds to the gradient.
 _DECOUPLED = {"AdamW", "Muon", "Lion"}
@@ -194,7 +194,7 @@ def is_compiled(module: nn.Module) -> bool:
 def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor | None:
     """Return the 2-norm over all gradients of an optimizer's parameters, on their device; None without gradients.
 
-    Costs one fused pass: about 70 µs for 0.1 M parameters on a CPU, 7 ms for 13 M.
+    Costs one pass over them, which memory bounds: about 70 µs for 0.1 M parameters on a CPU, 7 ms for 13 M.
 
     Raises:
         ValueError: if gradients are sharded over processes, where the norm needs communication.
@@ -204,9 +204,15 @@ def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor | None:
     ]
     if not gradients:
         return None
-    if not _PLAIN.issuperset(map(type, gradients)) and any(hasattr(gradient, "full_tensor") for gradient in gradients):
-        raise ValueError("the gradients are sharded over processes")
     with torch.no_grad():
+        if _PLAIN.issuperset(map(type, gradients)):
+            try:
+                # What get_total_norm does in the end; its sorting by device and type takes as long again.
+                return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).detach()
+            except RuntimeError:
+                pass  # sparse ones, or on several devices
+        if any(hasattr(gradient, "full_tensor") for gradient in gradients):
+            raise ValueError("the gradients are sharded over processes")
         dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
         return nn.utils.get_total_norm(dense).detach()
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .registry import find_workload
+from .registry import load_workload
 from .settings import Settings, parse_settings
 from .workload import Workload
 
@@ -39,7 +39,7 @@ def probe(workload: Workload, framework: str, settings: Settings) -> dict[str, N
 def main() -> None:
     """Probe, write what was found, then train as the training script would."""
     package, framework, output, *arguments = sys.argv[1:]
-    workload = find_workload(package)
+    workload = load_workload(package)
     settings = parse_settings(workload, framework, arguments=arguments)
     np.savez(output, allow_pickle=False, **probe(workload, framework, settings))
     import_module(workload.script(framework)).train(settings)

@@ -12,7 +12,6 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,8 +21,11 @@ from numpy.typing import NDArray
 
 import trackside
 
+from .keras_callbacks import Checkpoint, StopAfter
+from .keras_callbacks import MeasureValidation as MeasureValidation  # for the workloads
+from .keras_data import batches, single, validation
 from .layout import Layout
-from .problem import Arrays, Problem, in_precision, initial_weights, sample_order
+from .problem import Arrays, Problem, in_precision, initial_weights
 from .settings import Settings, parse_settings
 from .workload import Workload
 
@@ -41,94 +43,6 @@ Pairing = tuple[str | tuple[str, ...], keras.Variable, Layout]
 Several names where one variable holds several tensors of one shape: the layout is then that of the tensors stacked.
 """
 Pairings = Callable[[keras.Model], Sequence[Pairing]]
-
-
-class StopAfter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends training at a given update with a last validation, wherever in an epoch it falls.
-
-    Args:
-        steps: updates.
-        done: how many of them an earlier process made.
-        tracker: told how many there will be; Keras itself knows of whole epochs only.
-    """
-
-    def __init__(self, steps: int, done: int, tracker: trackside.KerasTracker) -> None:
-        super().__init__()
-        self.steps = steps
-        self.done = done
-        self.tracker = tracker
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if self.tracker.run is not None:
-            self.tracker.run.update(total_steps=self.steps)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.done += 1
-        if self.done >= self.steps:
-            self.model.stop_training = True
-
-
-class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps weights and optimizers' state after each epoch.
-
-    Keras' BackupAndRestore writes over the file it would restore from: killed at that moment, it leaves nothing. Here a
-    complete file takes the place of the one before.
-
-    Args:
-        folder: where it lies; made if need be.
-    """
-
-    PATTERN = "epoch-*.weights.h5"
-
-    def __init__(self, folder: str) -> None:
-        super().__init__()
-        self.folder = Path(folder)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        before = list(self.folder.glob(self.PATTERN))
-        half_written = self.folder / "new.weights.h5"
-        self.model.save_weights(half_written, overwrite=True)
-        half_written.rename(self.folder / self.PATTERN.replace("*", f"{epoch + 1:06d}"))
-        for path in before:
-            path.unlink()
-
-    def restore(self, model: keras.Model) -> int:
-        """Put the state into a compiled model that has not trained yet; returns how many epochs are behind it."""
-        found = max(self.folder.glob(self.PATTERN), default=None)
-        if found is None:
-            return 0
-        if model.optimizer is not None and not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        model.load_weights(found)
-        return int(found.name.split("-")[1].split(".")[0])
-
-
-class MeasureValidation(keras.callbacks.Callback):  # type: ignore[misc]
-    """Adds metrics that need all outputs at once, such as an exact area under a curve, to those of a validation.
-
-    A Keras metric sees one batch after another, and those of training as well.
-
-    Args:
-        problem: the validation inputs.
-        measure: from the model's outputs for them, (validation samples, …), to metrics by name, without `val_`.
-    """
-
-    def __init__(self, problem: Problem, measure: Callable[[NDArray[Any]], Mapping[str, float]]) -> None:
-        super().__init__()
-        self.inputs = problem.validation_inputs
-        self.measure = measure
-        self.measured: Mapping[str, float] = {}
-
-    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        outputs = self.model.predict(_single(self.inputs), batch_size=len(self.inputs[0]), verbose=0)
-        self.measured = self.measure(outputs)
-        if logs is not None:
-            logs.update(self.measured)  # for the callbacks after this one
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if logs is not None:
-            logs.update({f"val_{name}": value for name, value in self.measured.items()})  # for the history
 
 
 def compile_options(settings: Settings) -> dict[str, bool]:
@@ -150,51 +64,8 @@ def load_weights(model: keras.Model, pairings: Sequence[Pairing], problem: Probl
     if alone or unused:
         raise ValueError(f"The weights do not fit: {alone} have none, {unused} are not used.")
     for names, variable, layout in pairings:
-        variable.assign(layout.to_keras(_single([weights[name] for name in _several(names)], np.stack)))
-
-
-def batches(problem: Problem, settings: Settings, first_epoch: int = 0) -> tf.data.Dataset:
-    """All batches of the run from an epoch on, one epoch after another, in the order drawn beforehand."""
-    order = sample_order(settings.seed, problem.samples, problem.epochs(settings))[first_epoch:]
-    whole = problem.steps_per_epoch(settings.batch_size) * settings.batch_size
-    indices = order[:, :whole].reshape(-1, settings.batch_size)  # (batches, B)
-    gather = _expanding if problem.expand else _gathering
-    batch = gather(problem.inputs, problem.targets, problem, settings)
-    return tf.data.Dataset.from_tensor_slices(indices).map(batch).prefetch(2)
-
-
-def _gathering(inputs: Arrays, targets: Arrays, problem: Problem, settings: Settings) -> Callable[[tf.Tensor], Any]:
-    """Takes the indices of a batch and gives the batch."""
-    tensors = [tf.constant(array) for array in in_precision((*inputs, *targets), settings.precision)]
-
-    def gather(index: tf.Tensor) -> Any:
-        taken = [tf.gather(tensor, index) for tensor in tensors]
-        return _single(taken[: len(inputs)]), _single(taken[len(inputs) :])
-
-    return gather
-
-
-def _expanding(inputs: Arrays, targets: Arrays, problem: Problem, settings: Settings) -> Callable[[tf.Tensor], Any]:
-    """Takes the indices of a batch and gives the batch with its inputs expanded."""
-
-    def expand(index: NDArray[np.int64]) -> Arrays:
-        expanded = problem.expanded(tuple(array[index] for array in inputs))
-        return in_precision((*expanded, *(array[index] for array in targets)), settings.precision)
-
-    example = expand(np.arange(1))
-
-    def gather(index: tf.Tensor) -> Any:
-        made = tf.numpy_function(expand, [index], [array.dtype for array in example])
-        for tensor, array in zip(made, example, strict=True):
-            tensor.set_shape((index.shape[0], *array.shape[1:]))  # TensorFlow cannot see what NumPy does
-        return _single(made[: len(inputs)]), _single(made[len(inputs) :])
-
-    return gather
-
-
-def _single(parts: Sequence[Any], several: Callable[[Sequence[Any]], Any] = tuple) -> Any:
-    """What Keras expects: the thing itself where there is one, a tuple of several."""
-    return parts[0] if len(parts) == 1 else several(parts)
+        given = [weights[name] for name in _several(names)]
+        variable.assign(layout.to_keras(given[0] if len(given) == 1 else np.stack(given)))
 
 
 def _several(names: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -269,7 +140,7 @@ def fit(
         epochs=problem.epochs(settings),
         initial_epoch=first_epoch,
         steps_per_epoch=steps_per_epoch,
-        **_validation(problem, settings, validation_batch_size or len(problem.validation_inputs[0])),
+        **validation(problem, settings, validation_batch_size or len(problem.validation_inputs[0])),
         callbacks=[
             *callbacks,
             recorder,
@@ -281,16 +152,6 @@ def fit(
     )
     names = {name: name.replace("/", "_") for name in ("val/loss", *workload.metrics)}
     return {name: history.history[key][-1] for name, key in names.items() if key in history.history}
-
-
-def _validation(problem: Problem, settings: Settings, batch_size: int) -> dict[str, Any]:
-    """The arguments of `fit` that say what to validate on: arrays, or a dataset where they must be expanded."""
-    inputs, targets = problem.validation_inputs, problem.validation_targets
-    if problem.expand is not None:
-        indices = tf.data.Dataset.range(len(inputs[0])).batch(batch_size)
-        return {"validation_data": indices.map(_expanding(inputs, targets, problem, settings)).prefetch(2)}
-    arrays = (_single(in_precision(inputs, settings.precision)), _single(in_precision(targets, settings.precision)))
-    return {"validation_data": arrays, "validation_batch_size": batch_size}
 
 
 def tracker(workload: Workload, problem: Problem, settings: Settings) -> trackside.KerasTracker:
@@ -322,10 +183,7 @@ def probe(model: keras.Model, pairings: Sequence[Pairing], problem: Problem, set
         PyTorch's layout.
     """
     load_weights(model, pairings, problem, settings)
-    index = sample_order(settings.seed, problem.samples, 1)[0, : settings.batch_size]
-    expanded = problem.expanded(tuple(a[index] for a in problem.inputs))
-    inputs = _single(in_precision(expanded, settings.precision))
-    targets = _single(in_precision(tuple(a[index] for a in problem.targets), settings.precision))
+    inputs, targets = (single(in_precision(arrays, settings.precision)) for arrays in problem.first_batch(settings))
     with tf.GradientTape() as tape:
         outputs = model(inputs, training=True)
         loss = model.compute_loss(x=inputs, y=tf.nest.map_structure(tf.constant, targets), y_pred=outputs)

@@ -19,7 +19,7 @@ from rich.console import Console
 from ..db.errors import TracksideError
 from ..db.records import Float64Array
 from ..db.store import open_store
-from ..runs.run import start_run
+from ..runs.derived import add_series
 from .plan import Request, plan_jobs
 from .runner import Outcome, run_jobs
 from .workload import Workload
@@ -169,10 +169,7 @@ def _losses(outcome: Outcome, url: str | None) -> Float64Array:
 
 
 def _keep(outcome: Outcome, envelope: Float64Array, url: str | None) -> None:
-    assert outcome.run_id is not None
     with open_store(url) as store:
-        steps = store.series(outcome.run_id, LOSS).steps
-    with start_run(id=outcome.run_id, resume=True, store=url) as run:
-        run.describe(SERIES, reduction="batch")
-        for step, value in zip(steps.tolist(), envelope.tolist(), strict=True):
-            run.log({SERIES: value}, step=step)
+        run = store.run(outcome.run_id or "")
+        losses = store.series(run, LOSS)
+        add_series(store, run, SERIES, losses.steps, losses.times, envelope)

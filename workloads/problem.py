@@ -21,6 +21,11 @@ Arrays = tuple[NDArray[Any], ...]
 Weights = Mapping[str, NDArray[np.float32]]
 
 
+def no_noise(places: int) -> Arrays:
+    """The noise of a problem without any."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Problem:
     """A workload's data and start for one setting.
@@ -37,7 +42,10 @@ class Problem:
             `state_dict`. Single precision for every run, so that one in double precision starts from the same point.
         config: what both runs record as their configuration, beyond the settings.
         expand: from some samples of the inputs to what the model is given of them, in NumPy. For inputs that are kept
-            small and made large batch by batch, such as images that are enlarged; None where they are right as they are.
+            small and made large batch by batch, such as images that are enlarged; None where they are ready.
+        noise: further inputs of training, before `inputs`, that belong to no sample but to a place in the order of all
+            that training takes, such as latent vectors or dropout masks: never used twice. Given how many places there
+            are, each (places, …); more places begin with what fewer hold.
     """
 
     inputs: Arrays
@@ -47,11 +55,12 @@ class Problem:
     weights: Weights
     config: Mapping[str, Any]
     expand: Callable[[Arrays], Arrays] | None = None
+    noise: Callable[[int], Arrays] = no_noise
 
     @property
     def samples(self) -> int:
         """Training samples."""
-        return len(self.inputs[0])
+        return len((*self.inputs, *self.targets)[0])
 
     def expanded(self, inputs: Arrays) -> Arrays:
         """Some samples of the inputs as the model is given them."""
@@ -64,6 +73,13 @@ class Problem:
     def epochs(self, settings: Settings) -> int:
         """Passes over the data that the updates asked for take, a last one that is cut short included."""
         return math.ceil(settings.steps / self.steps_per_epoch(settings.batch_size))
+
+    def first_batch(self, settings: Settings) -> tuple[Arrays, Arrays]:
+        """Inputs, noise included, and targets of the first update of a run."""
+        index = sample_order(settings.seed, self.samples, 1)[0, : settings.batch_size]
+        noise = tuple(array[: len(index)] for array in self.noise(self.samples))
+        inputs = self.expanded(tuple(array[index] for array in self.inputs))
+        return (*noise, *inputs), tuple(array[index] for array in self.targets)
 
     def full_config(self, settings: Settings) -> dict[str, Any]:
         """What the run records as its configuration, key by key the same where two runs are the same."""
@@ -104,6 +120,23 @@ def sample_order(seed: int, samples: int, epochs: int) -> NDArray[np.int64]:
     """
     generator = np.random.default_rng([seed, 1])
     return np.stack([generator.permutation(samples) for _ in range(epochs)])
+
+
+def with_places(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each sample with its place in the training, which says what noise goes with it.
+
+    Args:
+        order: (epochs, samples).
+
+    Returns:
+        (epochs, samples, 2) int64: the sample, and its place counted from 0 over all epochs.
+    """
+    return np.stack([order, np.arange(order.size).reshape(order.shape)], axis=-1)
+
+
+def noise_generator(seed: int) -> np.random.Generator:
+    """The generator that the noise of training is drawn from."""
+    return np.random.default_rng([seed, 3])
 
 
 def weight_generator(seed: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""How well scores rank: exact statistics over all validation samples at once. NumPy alone, the same for both.
+"""How well scores rank: exact statistics over all validation samples at once, for both frameworks. NumPy alone.
 
 Keras' own `AUC` sorts the scores into 200 bins, which is another number than the one PyTorch users report.
 """
@@ -82,4 +82,4 @@ def _by_score(labels: ArrayLike, scores: ArrayLike) -> tuple[Float64Array, Float
     if not np.isfinite(flat).all():
         return np.zeros(0), np.zeros(0)
     _, place, counts = np.unique(flat, return_inverse=True, return_counts=True)
-    return np.bincount(place, weights=positive), counts.astype(np.float64)
+    return np.bincount(place, weights=positive).astype(np.float64), counts.astype(np.float64)

@@ -11,13 +11,13 @@ from pathlib import Path
 from ..db.errors import UsageError
 from .workload import Workload
 
-BUILT_IN = ("digits_cnn", "fraud", "gpt", "gru", "lstm", "resnet50", "tabular", "yolo")
+BUILT_IN = ("digits_cnn", "fraud", "gan", "gpt", "gru", "lstm", "recommender", "resnet50", "tabular", "yolo")
 """Folders beside this file, each with a `problem` module that holds a `WORKLOAD`."""
 
 
 def list_workloads() -> list[Workload]:
     """All workloads that come with trackside, by name."""
-    found = [_entry(f"{__package__}.{folder}") for folder in BUILT_IN]
+    found = [load_workload(f"{__package__}.{folder}") for folder in BUILT_IN]
     return sorted(found, key=lambda workload: workload.name)
 
 
@@ -32,12 +32,12 @@ def find_workload(name: str) -> Workload:
     """
     folder = name.replace("-", "_")
     if folder in BUILT_IN:
-        return _entry(f"{__package__}.{folder}")
+        return load_workload(f"{__package__}.{folder}")
     if "/" in name or Path(name).is_dir():
         package, root = _importable(Path(name))
-        return replace(_entry(package), root=root)
+        return replace(load_workload(package), root=root)
     if "." in name:
-        return _entry(name)
+        return load_workload(name)
     known = ", ".join(folder.replace("_", "-") for folder in sorted(BUILT_IN))
     raise UsageError(
         f"There is no workload named {name!r}: run one of {known}, or name the folder of one of your own (./{name})."
@@ -58,7 +58,12 @@ def _importable(folder: Path) -> tuple[str, str]:
     return ".".join(folder.relative_to(root).parts), root
 
 
-def _entry(package: str) -> Workload:
+def load_workload(package: str) -> Workload:
+    """The entry of a package, by its dotted name.
+
+    Raises:
+        UsageError: there is none.
+    """
     try:
         problem = importlib.import_module(f"{package}.problem")
     except ModuleNotFoundError as error:

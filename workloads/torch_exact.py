@@ -256,3 +256,19 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.torch_momentum}
+
+
+@keras.saving.register_keras_serializable("trackside")
+class LeakyReLU(keras.layers.LeakyReLU):  # type: ignore[misc]
+    """`torch.nn.LeakyReLU`, its slope in the precision of the inputs: TensorFlow takes it through float32.
+
+    Args:
+        negative_slope: what negative inputs are multiplied by.
+        **kwargs: what Keras' own layer takes.
+    """
+
+    def __init__(self, negative_slope: float = 0.01, **kwargs: Any) -> None:
+        super().__init__(negative_slope=negative_slope, **kwargs)
+
+    def call(self, inputs: Any) -> Any:
+        return tf.where(inputs > 0, inputs, inputs * _constant(self.negative_slope, inputs))

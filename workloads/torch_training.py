@@ -4,58 +4,31 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 import torch.distributed
 from lightning.pytorch.callbacks import ModelCheckpoint
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 import trackside
 
-from .problem import Arrays, Problem, in_precision, initial_weights, sample_order
+from .problem import Arrays, Problem, in_precision, initial_weights, sample_order, with_places
 from .settings import Settings, parse_settings
+from .torch_data import ExpandedDataset, FixedOrder, Prepare, WithNoise
+from .torch_data import dataset as dataset  # for the workloads
 from .workload import Workload
 
 PRECISIONS = {"float32": "32-true", "float64": "64-true", "bf16-mixed": "bf16-mixed", "fp16-mixed": "16-mixed"}
 
 Build = Callable[[Problem, Settings], pl.LightningModule]
-Prepare = Callable[[Arrays], Arrays]
 
 CHECKPOINT = "last.ckpt"
-
-
-class FixedOrder(Sampler[int]):  # type: ignore[misc]
-    """Hands out the samples of each epoch in an order drawn beforehand; Lightning calls `set_epoch`.
-
-    Args:
-        order: (epochs, samples) int64.
-        batch_size: samples an update, over all devices together.
-        device: which of the devices this is.
-        devices: how many there are. Each takes one stretch of every batch, the first the beginning, as TensorFlow's
-            MirroredStrategy does; Lightning's own sampler would deal the samples out one by one.
-    """
-
-    def __init__(self, order: NDArray[np.int64], batch_size: int, device: int = 0, devices: int = 1) -> None:
-        whole = order.shape[1] // batch_size * batch_size
-        batches = order[:, :whole].reshape(len(order), -1, devices, batch_size // devices)
-        self.order = batches[:, :, device].reshape(len(order), -1)  # (epochs, samples of this device)
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        yield from self.order[self.epoch].tolist()
-
-    def __len__(self) -> int:
-        return len(self.order[0])
 
 
 class StopAfter(pl.Callback):  # type: ignore[misc]
@@ -81,36 +54,6 @@ class StopAfter(pl.Callback):  # type: ignore[misc]
         # Batches, not `global_step`: that counts the steps of every optimizer.
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         trainer.should_stop = trainer.should_stop or done >= self.steps
-
-
-def dataset(inputs: Arrays, targets: Arrays, settings: Settings) -> Dataset[tuple[Tensor, ...]]:
-    """Samples as (*inputs, *targets), in the precision asked for."""
-    return TensorDataset(*map(torch.from_numpy, in_precision((*inputs, *targets), settings.precision)))
-
-
-class ExpandedDataset(Dataset[tuple[Tensor, ...]]):  # type: ignore[misc]
-    """Samples as (*inputs, *targets) that are made when they are asked for: see `Problem.expand`.
-
-    Args:
-        inputs: before they are expanded.
-        targets: as they are.
-        expand: from some samples of the inputs to what the module is given of them.
-        settings: the precision counts.
-    """
-
-    def __init__(self, inputs: Arrays, targets: Arrays, expand: Prepare, settings: Settings) -> None:
-        self.inputs = inputs
-        self.targets = targets
-        self.expand = expand
-        self.precision = settings.precision
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        inputs, targets = (tuple(a[index : index + 1] for a in arrays) for arrays in (self.inputs, self.targets))
-        arrays = in_precision((*self.expand(inputs), *targets), self.precision)
-        return tuple(torch.from_numpy(array)[0] for array in arrays)
-
-    def __len__(self) -> int:
-        return len(self.inputs[0])
 
 
 def load_weights(module: pl.LightningModule, problem: Problem, settings: Settings) -> None:
@@ -178,7 +121,7 @@ def fit(
     prepare_process(settings)
     module = build(problem, settings)
     load_weights(module, problem, settings)
-    trainer = _trainer(workload, problem, settings, gradient_clip_val)
+    trainer = _trainer(workload, problem, settings, _strategy(settings, module), gradient_clip_val)
 
     def samples(inputs: Arrays, targets: Arrays) -> Dataset[Any]:
         if problem.expand is None:
@@ -187,17 +130,16 @@ def fit(
 
     training = samples(problem.inputs, problem.targets)
     validation = samples(problem.validation_inputs, problem.validation_targets)
-    order = FixedOrder(
-        sample_order(settings.seed, problem.samples, problem.epochs(settings)),
-        settings.batch_size,
-        trainer.global_rank,
-        settings.devices,
-    )
+    order = sample_order(settings.seed, problem.samples, problem.epochs(settings))
+    if noise := problem.noise(order.size):
+        training = WithNoise(training, tuple(map(torch.from_numpy, in_precision(noise, settings.precision))))
+        order = with_places(order)
+    sampler = FixedOrder(order, settings.batch_size, trainer.global_rank, settings.devices)
     batch_size = settings.batch_size // settings.devices
     # Every device validates all of it: a share each would make the numbers depend on how many there are.
     trainer.fit(
         torch.compile(module) if settings.mode == "compile" else module,
-        DataLoader(training, batch_size, sampler=order, drop_last=True),
+        DataLoader(training, batch_size, sampler=sampler, drop_last=True),
         DataLoader(validation, validation_batch_size or len(problem.validation_inputs[0])),
         ckpt_path=_checkpoint(settings),
     )
@@ -205,7 +147,9 @@ def fit(
     return {name: metrics[name].item() for name in ("val/loss", *workload.metrics) if name in metrics}
 
 
-def _trainer(workload: Workload, problem: Problem, settings: Settings, gradient_clip_val: float | None) -> pl.Trainer:
+def _trainer(
+    workload: Workload, problem: Problem, settings: Settings, strategy: str, gradient_clip_val: float | None
+) -> pl.Trainer:
     recorder = tracker(workload, problem, settings)
     callbacks: list[pl.Callback] = [recorder, StopAfter(settings.steps, recorder)]
     if settings.checkpoints is not None:
@@ -217,7 +161,7 @@ def _trainer(workload: Workload, problem: Problem, settings: Settings, gradient_
     return pl.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=settings.devices,
-        strategy="ddp" if settings.devices > 1 else "auto",
+        strategy=strategy,
         precision=PRECISIONS[settings.precision],
         max_epochs=problem.epochs(settings),
         gradient_clip_val=gradient_clip_val,
@@ -229,6 +173,13 @@ def _trainer(workload: Workload, problem: Problem, settings: Settings, gradient_
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _strategy(settings: Settings, module: pl.LightningModule) -> str:
+    if settings.devices == 1:
+        return "auto"
+    # With several optimizers, each loss reaches only some of the parameters.
+    return "ddp" if module.automatic_optimization else "ddp_find_unused_parameters_true"
 
 
 def tracker(workload: Workload, problem: Problem, settings: Settings) -> trackside.LightningTracker:
@@ -266,12 +217,10 @@ def probe(module: Any, problem: Problem, settings: Settings, prepare: Prepare) -
     """
     load_weights(module, problem, settings)
     module.train().to(torch.float64 if settings.precision == "float64" else torch.float32)
-    index = sample_order(settings.seed, problem.samples, 1)[0, : settings.batch_size]
-    inputs = prepare(problem.expanded(tuple(a[index] for a in problem.inputs)))
-    arrays = (*inputs, *(a[index] for a in problem.targets))
-    batch = tuple(map(torch.from_numpy, in_precision(arrays, settings.precision)))
+    inputs, targets = problem.first_batch(settings)
+    batch = tuple(map(torch.from_numpy, in_precision((*prepare(inputs), *targets), settings.precision)))
     with torch.no_grad():
-        outputs = module(*batch[: len(problem.inputs)])
+        outputs = module(*batch[: len(inputs)])
     loss = module.loss(batch)
     loss.backward()
     gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}

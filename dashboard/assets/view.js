@@ -143,16 +143,24 @@
     },
   };
 
-  const filter = { state: [], framework: [], project: [] };
+  const filter = { state: [], framework: [], project: [], form: [] };
+  // What a word of a form says something about: one of each kind asked for must hold, of any kind asked for.
+  const kind = (word) => (/^(eager|graph|xla|compile)$/.test(word) ? "mode" : / devices?$/.test(word) ? "devices" : "precision");
+  const holds = (have, wanted) => {
+    const words = (of) => wanted.filter((word) => kind(word) === of);
+    return [...new Set(wanted.map(kind))].every((of) => words(of).some((word) => have.includes(word)));
+  };
   window.dashAgGridFunctions = window.dashAgGridFunctions || {};
   window.dashAgGridFunctions.filtered = () => Object.values(filter).some((wanted) => wanted.length > 0);
   window.dashAgGridFunctions.passes = (row) =>
-    Object.entries(filter).every(([key, wanted]) => wanted.length === 0 || wanted.includes(row[key] || "none"));
+    Object.entries(filter).every(
+      ([key, wanted]) => wanted.length === 0 || (Array.isArray(row[key]) ? holds(row[key], wanted) : wanted.includes(row[key] || "none"))
+    );
 
   clientside.runs = {
     // Filters and selection → grid and address. No history entry: a ticked box is no place to go back to.
-    async narrow(search, states, frameworks, projects) {
-      Object.assign(filter, { state: states || [], framework: frameworks || [], project: projects || [] });
+    async narrow(search, states, frameworks, projects, forms) {
+      Object.assign(filter, { state: states || [], framework: frameworks || [], project: projects || [], form: forms || [] });
       const api = await window.dash_ag_grid.getApiAsync("runs-grid");
       api.setGridOption("quickFilterText", search || "");
       api.onFilterChanged();

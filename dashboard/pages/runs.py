@@ -71,6 +71,7 @@ def register(app: Dash, source: StoreSource) -> None:
         Input("runs-states", "value"),
         Input("runs-frameworks", "value"),
         Input("runs-projects", "value"),
+        Input("runs-forms", "value"),
     )
     app.clientside_callback(
         ClientsideFunction("runs", "select"),
@@ -123,6 +124,7 @@ def _table(rows: list[Row], search: str) -> list[Component]:
                     {name: name for name in sorted({row["project"] for row in rows})},
                     query.get("project"),
                 ),
+                _choice("runs-forms", "Form", {word: word for word in _forms(rows)}, query.get("form")),
                 html.Div(className="spring"),
                 dcc.Link("Compare", id="compare-link", href="/compare", className="button primary disabled"),
             ],
@@ -152,6 +154,15 @@ def _table(rows: list[Row], search: str) -> list[Component]:
             style={"height": None},  # dash-ag-grid would set 400 px; the style sheet fills the window
         ),
     ]
+
+
+def _forms(rows: list[Row]) -> list[str]:
+    """Every mode, precision and number of devices that a run has; each kind by itself, in alphabetical order."""
+    kinds: list[set[str]] = [set(), set(), set()]
+    for row in rows:
+        for kind, word in zip(kinds, row["form"], strict=False):
+            kind.add(word)
+    return list(dict.fromkeys(word for kind in kinds for word in sorted(kind)))
 
 
 def _choice(component_id: str, label: str, names: dict[str, str], chosen: str | None) -> Component:
@@ -207,6 +218,14 @@ COLUMNS: list[dict[str, Any]] = [
     },
     _numeric("duration", "Duration", 96, "duration"),
     {"field": "workload", "headerName": "Workload", "width": 104},
+    {
+        "field": "form",
+        "headerName": "Form",
+        "width": 190,
+        "valueFormatter": {"function": "params.value.join(' · ')"},
+        "cellDataType": False,
+        "headerTooltip": "Execution mode, precision, devices",
+    },
     {"field": "tags", "headerName": "Tags", "minWidth": 90, "flex": 1, "cellRenderer": "Tags", "cellDataType": False},
 ]
 

@@ -82,6 +82,36 @@ def test_search_and_filters_narrow_the_table_and_survive_a_reload(dashboard: str
     expect(row(page, b)).to_have_count(0)
 
 
+def test_forms_are_a_column_and_a_filter(dashboard: str, page: Page, train: Train, sqlite_url: str) -> None:
+    runs = {}
+    for name, mode, precision, devices in (
+        ("plain", "eager", "float32", 1),
+        ("double", "eager", "float64", 1),
+        ("shared", "graph", "float32", 2),
+    ):
+        properties = {"mode": mode, "precision": precision, "device_count": devices, "framework": "torch"}
+        with trackside.start_run(name=name, store=sqlite_url, properties=properties) as run:
+            run.log({"train/loss": 1.0}, step=0)
+        runs[name] = run.id
+    page.set_viewport_size({"width": 2000, "height": 900})  # the grid draws only the columns in sight
+    page.goto(dashboard)
+    expect(row(page, runs["shared"]).locator("[col-id=form]")).to_have_text(
+        "graph · float32 · 2 devices", timeout=20_000
+    )
+    choice = page.get_by_role("textbox", name="Filter by form")
+    choice.click()
+    page.get_by_role("option", name="eager", exact=True).click()
+    expect(row(page, runs["shared"])).to_have_count(0)
+    expect(row(page, runs["double"])).to_be_visible()
+    page.get_by_role("option", name="float32", exact=True).click()
+    expect(row(page, runs["double"])).to_have_count(0)
+    expect(row(page, runs["plain"])).to_be_visible()
+    expect(page).to_have_url(re.compile("form=eager"))
+    page.reload()
+    expect(row(page, runs["plain"])).to_be_visible(timeout=20_000)
+    expect(row(page, runs["double"])).to_have_count(0)
+
+
 def test_a_run_that_trains_appears_and_moves_without_losing_the_selection(
     dashboard: str, page: Page, train: Train, sqlite_url: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import threading
 import warnings
 
@@ -173,6 +174,23 @@ def test_logging_from_many_threads_loses_nothing(sqlite_url):
             thread.join()
     assert len(values(sqlite_url, "all")) == 4000
     np.testing.assert_array_equal(values(sqlite_url, "thread5").values, np.arange(500.0))
+
+
+def test_rows_record_what_log_does(store_url):
+    with trackside.start_run(store=store_url) as run:
+        row = run.rows(("x", "y"))
+        run.log({"x": 0.5, "y": 1.5}, step=0, epoch=0.25, samples=8)
+        row(1, 0.5, 16, (2.5, 3))
+        with pytest.raises(struct.error):
+            row(2, 0.75, 24, (1.0,))
+        assert run.last_step == 1
+    row(3, 1.0, 32, (1.0, 2.0))  # of a run that has ended: nothing
+    np.testing.assert_array_equal(values(store_url, "x").values, [0.5, 2.5])
+    np.testing.assert_array_equal(values(store_url, "y").values, [1.5, 3.0])
+    with trackside.open_store(store_url) as store:
+        axes = store.axes(only_run(store_url))
+        np.testing.assert_array_equal(axes.epochs, [0.25, 0.5])
+        np.testing.assert_array_equal(axes.samples, [8, 16])
 
 
 def test_a_forked_child_leaves_the_run_alone(sqlite_url):

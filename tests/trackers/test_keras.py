@@ -27,6 +27,7 @@ from trackside.db.store import Store  # noqa: E402
 from trackside.trackers import keras_fit  # noqa: E402
 from trackside.trackers.fingerprints import batch_digest, weights_fingerprint  # noqa: E402
 from trackside.trackers.keras import KerasTracker  # noqa: E402
+from trackside.trackers.keras_steps import StepRecorder  # noqa: E402
 
 pytestmark = [
     pytest.mark.framework,
@@ -924,3 +925,66 @@ def test_another_back_end_is_tracked_from_its_logs(url: str, tmp_path: Path) -> 
     assert found.steps("val/loss") == [3, 7]
     assert any("torch back end" in notice for notice in found.notices())
     assert found.fingerprints["init/weights"]["parameter_count"] == 5
+
+
+def test_a_step_that_took_no_time_does_not_mislead_the_short_way(url: str, read: Callable[..., Reading]) -> None:
+    """It has no samples a second; those after it have."""
+
+    class Skips(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if batch == 9:  # as where somebody else has put the tracker aside for a while
+                assert tracker._fit is not None
+                clock = tracker._fit.session.clock
+                clock._batch_began = clock._gap_began = None
+                clock._data = 0.0
+
+    tracker = KerasTracker(name="run", store=url, system=False)
+    model = make_model()
+    fit(model, tracker, Skips(), x=np.tile(X, (4, 1)), y=np.tile(Y, 4), epochs=1)
+    assert not tracker.guard.failures
+    steps = read().series["train/loss"].steps
+    np.testing.assert_array_equal(steps, np.arange(13))
+    assert 9 not in read().series["step/samples_per_second"].steps
+
+
+@pytest.mark.parametrize("how", [*MODES, pytest.param({"accumulate": 2}, id="accumulation")])
+@pytest.mark.parametrize("gradient_norm", [False, True])
+def test_the_short_way_records_what_the_careful_one_does(
+    url: str, read: Callable[..., Reading], how: dict[str, Any], gradient_norm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = [0]
+    log = StepRecorder._log_usual
+
+    def counted(self: StepRecorder, *given: Any) -> bool:
+        logged = log(self, *given)
+        short[0] += logged
+        return logged
+
+    monkeypatch.setattr(StepRecorder, "_log_usual", counted)
+    taken = {}
+    for name in ("short", "careful"):
+        if name == "careful":
+            monkeypatch.setattr(StepRecorder, "_learn", lambda self, *given: None)
+        schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.9)
+        options = {"gradient_accumulation_steps": 2} if "accumulate" in how else {}
+        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, **options)
+        plain = {key: value for key, value in how.items() if key != "accumulate"}
+        model = make_model(normalized=True, optimizer=optimizer, **plain)
+        callback = KerasTracker(name=name, store=url, system=False, gradient_norm=gradient_norm)
+        fit(model, callback, epochs=5, validation_data=(X, Y))
+        assert not callback.guard.failures
+        taken[name], short[0] = short[0], 0
+    one, other = read("short"), read("careful")
+    assert taken["careful"] == 0
+    if "accumulate" in how or "steps_per_execution" in how:
+        assert taken["short"] == 0
+    else:  # all but the first eight, whose batches are being digested
+        assert taken["short"] >= 5 * STEPS - 8
+    assert one.series.keys() == other.series.keys()
+    for name, series in one.series.items():
+        np.testing.assert_array_equal(series.steps, other.series[name].steps)
+        if not name.startswith("step/"):
+            np.testing.assert_array_equal(series.values, other.series[name].values)
+    for column in ("steps", "epochs", "samples"):
+        np.testing.assert_array_equal(getattr(one.axes, column), getattr(other.axes, column))
+    assert one.fingerprints == other.fingerprints

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trackside.trackers.step_clock import StepClock, StepTime
+from trackside.trackers.step_clock import TIMES, StepClock, StepTime
 
 
 class Hands:
@@ -149,8 +149,10 @@ def test_the_short_way_gives_what_the_long_one_does(hands: Hands) -> None:
         for clock in (long, short):
             clock.begin_batch()
         hands.pass_(compute)
-        long.end_batch(8)
-        assert short.end_batch_and_step(8) == tuple(long.end_step().metrics().values())
+        long.end_batch(8, data_seconds=compute / 4)
+        expected = long.end_step().metrics()
+        assert tuple(expected) == TIMES
+        assert short.end_batch_and_step(8, compute / 4) == tuple(expected.values())
     hands.pass_(0.5)
     for clock in (long, short):
         clock.begin_batch()

@@ -22,7 +22,7 @@ from keras import layers
 from ..layout import DENSE, SAME
 from ..problem import Problem
 from ..settings import Settings
-from . import problem as payments
+from . import problem as fraud
 
 
 class WeightedBinaryCrossentropy(keras.losses.BinaryCrossentropy):  # type: ignore[misc]
@@ -35,7 +35,7 @@ class WeightedBinaryCrossentropy(keras.losses.BinaryCrossentropy):  # type: igno
         super().__init__(from_logits=True)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        weight = keras.ops.where(y_true > 0, payments.POSITIVE_WEIGHT, 1.0)  # (B, 1)
+        weight = keras.ops.where(y_true > 0, fraud.POSITIVE_WEIGHT, 1.0)  # (B, 1)
         return super().__call__(y_true, y_pred, weight if sample_weight is None else weight * sample_weight)
 
 
@@ -43,7 +43,7 @@ def build_model(hidden: int) -> keras.Model:
     """Two hidden layers: 5,249 parameters with 64 units each."""
     return keras.Sequential(
         [
-            keras.Input((len(payments.FEATURES),)),  # (B, 15)
+            keras.Input((fraud.FEATURES,)),  # (B, 15)
             layers.Dense(hidden, activation="relu", name="hidden1"),  # (B, H)
             layers.Dense(hidden, activation="relu", name="hidden2"),  # (B, H)
             layers.Dense(1, name="head"),  # (B, 1)
@@ -55,15 +55,15 @@ def build_model(hidden: int) -> keras.Model:
 def build_optimizer(settings: Settings) -> keras.optimizers.Optimizer:
     """AdamW with a cosine schedule; the gradients are clipped by their norm over all weights."""
     # A NumPy double makes Keras evaluate the schedule in double precision; a Python float would give float32.
-    rate = np.float64(payments.LEARNING_RATE)
+    rate = np.float64(fraud.LEARNING_RATE)
     schedule = keras.optimizers.schedules.CosineDecay(rate, decay_steps=settings.steps)
-    beta_1, beta_2 = payments.BETAS
-    constants = {
+    beta_1, beta_2 = fraud.BETAS
+    constants: dict[str, Any] = {
         "beta_1": beta_1,
         "beta_2": beta_2,
-        "epsilon": payments.EPSILON,
-        "weight_decay": payments.WEIGHT_DECAY,
-        "global_clipnorm": payments.CLIPPED_NORM,
+        "epsilon": fraud.EPSILON,
+        "weight_decay": fraud.WEIGHT_DECAY,
+        "global_clipnorm": fraud.CLIPPED_NORM,
     }
     if settings.optimizer == "exact":
         return torch_exact.TorchAdam(schedule, decoupled=True, **constants)
@@ -92,11 +92,11 @@ def pairings(model: keras.Model) -> Sequence[keras_training.Pairing]:
 
 def train(settings: Settings) -> dict[str, float]:
     """Train once as told, record the run, and return the last validation."""
-    problem = payments.load(settings)
+    problem = fraud.load(settings)
     (labels,) = problem.validation_targets
-    areas = keras_training.MeasureValidation(problem, lambda logits: payments.measure(labels, logits))
-    return keras_training.fit(payments.WORKLOAD, problem, settings, build, pairings, callbacks=[areas])
+    areas = keras_training.MeasureValidation(problem, lambda logits: fraud.measure(labels, logits))
+    return keras_training.fit(fraud.WORKLOAD, problem, settings, build, pairings, callbacks=[areas])
 
 
 if __name__ == "__main__":
-    keras_training.run_script(payments.WORKLOAD, __doc__, train)
+    keras_training.run_script(fraud.WORKLOAD, __doc__, train)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .. import torch_training
 from ..problem import Problem
 from ..settings import Settings
-from . import problem as payments
+from . import problem as fraud
 
 
 class FraudMLP(pl.LightningModule):  # type: ignore[misc]
@@ -26,7 +26,7 @@ class FraudMLP(pl.LightningModule):  # type: ignore[misc]
     def __init__(self, hidden: int, steps: int) -> None:
         super().__init__()
         self.steps = steps
-        self.hidden1 = nn.Linear(len(payments.FEATURES), hidden)
+        self.hidden1 = nn.Linear(fraud.FEATURES, hidden)
         self.hidden2 = nn.Linear(hidden, hidden)
         self.head = nn.Linear(hidden, 1)
 
@@ -37,7 +37,7 @@ class FraudMLP(pl.LightningModule):  # type: ignore[misc]
 
     def weighted_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean over all samples, fraud counting several times."""
-        weight = torch.tensor(payments.POSITIVE_WEIGHT, dtype=logits.dtype, device=logits.device)
+        weight = torch.tensor(fraud.POSITIVE_WEIGHT, dtype=logits.dtype, device=logits.device)
         return F.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -52,16 +52,16 @@ class FraudMLP(pl.LightningModule):  # type: ignore[misc]
         features, labels = batch  # (12000, 15), (12000, 1): all of it, as the areas need
         logits = self(features).to(labels.dtype)  # (12000, 1)
         self.log("val/loss", self.weighted_loss(logits, labels), batch_size=len(labels))
-        for name, value in payments.measure(labels.cpu(), logits.cpu()).items():
+        for name, value in fraud.measure(labels.cpu(), logits.cpu()).items():
             self.log(f"val/{name}", value, batch_size=len(labels))
 
     def configure_optimizers(self) -> dict[str, object]:
         optimizer = torch.optim.AdamW(
             self.parameters(),
-            payments.LEARNING_RATE,
-            betas=payments.BETAS,
-            eps=payments.EPSILON,
-            weight_decay=payments.WEIGHT_DECAY,
+            fraud.LEARNING_RATE,
+            betas=fraud.BETAS,
+            eps=fraud.EPSILON,
+            weight_decay=fraud.WEIGHT_DECAY,
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -74,9 +74,9 @@ def build(problem: Problem, settings: Settings) -> FraudMLP:
 
 def train(settings: Settings) -> dict[str, float]:
     """Train once as told, record the run, and return the last validation."""
-    problem = payments.load(settings)
-    return torch_training.fit(payments.WORKLOAD, problem, settings, build, gradient_clip_val=payments.CLIPPED_NORM)
+    problem = fraud.load(settings)
+    return torch_training.fit(fraud.WORKLOAD, problem, settings, build, gradient_clip_val=fraud.CLIPPED_NORM)
 
 
 if __name__ == "__main__":
-    torch_training.run_script(payments.WORKLOAD, __doc__, train)
+    torch_training.run_script(fraud.WORKLOAD, __doc__, train)

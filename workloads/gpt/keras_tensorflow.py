@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from .. import keras_training, torch_exact  # before Keras, whose environment it sets
 
@@ -102,7 +103,7 @@ def make_optimizer(settings: Settings) -> keras.optimizers.Optimizer:
         warmup_target=rate,
         warmup_steps=warm_up,
     )
-    options = {
+    options: dict[str, Any] = {
         "beta_1": gpt.BETAS[0],
         "beta_2": gpt.BETAS[1],
         "epsilon": gpt.EPSILON,
@@ -132,7 +133,8 @@ def build(problem: Problem, settings: Settings) -> keras.Model:
 
 def pairings(model: GPT) -> Sequence[keras_training.Pairing]:
     """Which variable holds which of PyTorch's tensors."""
-    norms, linear = {"norm": model.norm}, {}
+    norms: dict[str, Any] = {"norm": model.norm}
+    linear: dict[str, Any] = {}
     for number, block in enumerate(model.blocks):
         at = f"blocks.{number}"
         norms |= {f"{at}.norm1": block.norm1, f"{at}.norm2": block.norm2}

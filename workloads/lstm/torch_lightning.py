@@ -40,7 +40,9 @@ class CharacterModel(pl.LightningModule):  # type: ignore[misc]
         return F.cross_entropy(self(tokens).flatten(0, 1), following.flatten())
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return torch_training.over_all_devices(self.loss(batch))
+        loss = self.loss(batch)
+        self.log("train/perplexity", loss.detach().exp(), sync_dist=True)
+        return torch_training.over_all_devices(loss)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         loss = self.loss(batch)  # all of the held-out text is one batch, so its perplexity is that of the mean

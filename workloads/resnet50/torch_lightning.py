@@ -87,16 +87,18 @@ class ResNet50(pl.LightningModule):  # type: ignore[misc]
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, labels = batch  # (B, 3, S, S), (B,)
-        return F.cross_entropy(self(images), labels)
+        logits = self(images)  # (B, 10)
+        self.accuracy = (logits.argmax(1) == labels).to(logits.dtype).mean()
+        return F.cross_entropy(logits, labels)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return torch_training.over_all_devices(self.loss(batch))
+        loss = self.loss(batch)
+        self.log("train/acc", self.accuracy, sync_dist=True)
+        return torch_training.over_all_devices(loss)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        images, labels = batch  # (B, 3, S, S), (B,)
-        logits = self(images)  # (B, 10)
-        accuracy = (logits.argmax(1) == labels).to(logits.dtype).mean()
-        self.log_dict({"val/loss": F.cross_entropy(logits, labels), "val/acc": accuracy}, batch_size=len(labels))
+        loss = self.loss(batch)
+        self.log_dict({"val/loss": loss, "val/acc": self.accuracy}, batch_size=len(batch[0]))
 
     def configure_optimizers(self) -> dict[str, object]:
         optimizer = torch.optim.SGD(

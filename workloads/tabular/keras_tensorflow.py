@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .. import keras_training, torch_exact  # before Keras, whose environment it sets
 
@@ -46,7 +47,12 @@ def build_optimizer(settings: Settings) -> keras.optimizers.Optimizer:
     rates = [np.float64(tumours.LEARNING_RATE * tumours.RATE_FACTOR**drops) for drops in (0, 1, 2)]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
     beta_1, beta_2 = tumours.BETAS
-    constants = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": tumours.EPSILON, "weight_decay": tumours.WEIGHT_DECAY}
+    constants: dict[str, Any] = {
+        "beta_1": beta_1,
+        "beta_2": beta_2,
+        "epsilon": tumours.EPSILON,
+        "weight_decay": tumours.WEIGHT_DECAY,
+    }
     if settings.optimizer == "exact":
         return torch_exact.TorchAdam(schedule, decoupled=True, **constants)
     return keras.optimizers.AdamW(schedule, **constants)

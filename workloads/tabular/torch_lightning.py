@@ -42,7 +42,10 @@ class TumourMLP(pl.LightningModule):  # type: ignore[misc]
         return F.binary_cross_entropy_with_logits(logits, labels)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return torch_training.over_all_devices(self.loss(batch))
+        features, labels = batch  # (B, 30), (B, 1)
+        logits = self(features).to(labels.dtype)  # (B, 1)
+        self.log("train/acc", ((logits > 0) == (labels > 0)).to(logits.dtype).mean(), sync_dist=True)
+        return torch_training.over_all_devices(F.binary_cross_entropy_with_logits(logits, labels))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         features, labels = batch  # (114, 30), (114, 1)

@@ -24,6 +24,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ...db.errors import UsageError
 from ..problem import Problem, Weights, uniform_by_fan_in, weight_generator
 from ..settings import Settings
 from ..workload import Gate, Workload
@@ -74,8 +75,10 @@ def load(settings: Settings) -> Problem:
     """Data and start for one setting.
 
     Raises:
-        UsageError: the image cannot be cut into cells.
+        UsageError: the image cannot be cut into whole cells.
     """
+    if settings.size % STRIDE:
+        raise UsageError(f"--size is {settings.size}, but an image has whole cells: pass a multiple of {STRIDE}.")
     train = make_scenes(min(settings.samples or TRAIN_SCENES, TRAIN_SCENES), settings.size)
     validation = make_scenes(VALIDATION_SCENES, settings.size, validation=True)
     return Problem(
@@ -124,7 +127,9 @@ def encode(scenes: Scenes) -> NDArray[np.float32]:
 def _overlap_of_shapes(sizes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(objects, anchors) intersection over union of boxes of these sizes (objects, 2) with the anchors, centred."""
     common = np.minimum(sizes[:, np.newaxis], ANCHORS).prod(axis=-1)
-    return common / (sizes.prod(axis=-1)[:, np.newaxis] + ANCHORS.prod(axis=-1) - common)
+    union = sizes.prod(axis=-1)[:, np.newaxis] + ANCHORS.prod(axis=-1) - common
+    overlap: NDArray[np.float32] = common / union
+    return overlap
 
 
 def initial_weights(seed: int) -> Weights:

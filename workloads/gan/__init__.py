@@ -1,0 +1,1 @@
+"""A DCGAN that learns to draw handwritten digits, once in each framework."""

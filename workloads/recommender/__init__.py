@@ -1,0 +1,1 @@
+"""Neural collaborative filtering on what users picked, once in each framework."""
