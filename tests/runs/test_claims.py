@@ -105,8 +105,9 @@ def test_a_claim_of_several_parts_is_as_good_as_its_parts(parts, verdict):
 
 
 def test_no_winner_where_the_runs_are_not_the_same_experiment():
-    fast, slow = form("torch", "eager", samples_per_second=[200, 201]), form(
-        "tensorflow", "graph", samples_per_second=[100, 101]
+    fast, slow = (
+        form("torch", "eager", samples_per_second=[200, 201]),
+        form("tensorflow", "graph", samples_per_second=[100, 101]),
     )
     red = Trained(workload="w", forms=(fast, slow), differences=lambda one, other: ("Learning rate",))
     found = compare_forms(red, fast, slow, "samples_per_second")

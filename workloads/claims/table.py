@@ -252,7 +252,7 @@ _TORCH = {"framework": "torch", "file": "torch_training.py"}
 _KERAS = {"framework": "tensorflow", "file": "keras_training.py"}
 DEVICE_SETTINGS = (
     DeviceSetting(**_TORCH, code="devices=settings.devices", purpose="to run", why="how many"),
-    DeviceSetting(**_TORCH, code='"ddp" if settings.devices > 1', purpose="to run", why="a process a device"),
+    DeviceSetting(**_TORCH, code="strategy=strategy", purpose="to run", why="a process a device"),
     DeviceSetting(
         **_TORCH,
         code="use_distributed_sampler=False",
