@@ -1,4 +1,4 @@
-"""Same arithmetic: optimizer and its constants, learning rates, loss, clipping, normalisation, precision."""
+"""Same arithmetic: optimizer and its constants, learning rates, loss, clipping, dropout, normalisation, precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..db.records import Float64Array, Int64Array, Series
 from .align import last_of_each_step
-from .checks import Check, Subject, agree, check, count, names_of, number, objects, text
+from .checks import Check, Subject, agree, check, count, each_has, names_of, number, objects, text
 from .labels import same_value
 
 RATE_TOLERANCE = 1e-6
@@ -37,7 +37,13 @@ _LOSSES = {
     "l1loss": "mean_absolute_error",
     "mae": "mean_absolute_error",
     "meanabsoluteerror": "mean_absolute_error",
+    "negativeloglikelihood": "negative_log_likelihood",
+    "huber": "huber",
+    "huberloss": "huber",
+    "smoothl1": "smooth_l1",
+    "kldivergence": "kl_divergence",
 }
+_CLIPPING = {"norm": "norm of all gradients", "variable_norm": "norm of each gradient by itself", "value": "value"}
 _REDUCTIONS = {"sum_over_batch_size": "mean", "batchmean": "mean", "mean_with_sample_weight": "mean"}
 # How an update is computed, not what it comes to.
 _IMPLEMENTATION = {"foreach", "fused", "capturable", "differentiable", "jit_compile", "loss_scale_factor"}
@@ -57,6 +63,7 @@ def arithmetic_checks(subjects: Sequence[Subject]) -> list[Check]:
             subjects,
             [count(s.fact("arithmetic", "accumulation")) for s in subjects],
         ),
+        *_dropout(subjects),
         *_normalization(subjects),
         agree(
             "Precision",
@@ -88,7 +95,11 @@ def _optimizers(subjects: Sequence[Subject]) -> list[Check]:
 
 def _optimizer(subjects: Sequence[Subject], optimizers: Sequence[Mapping[str, Any] | None], suffix: str) -> list[Check]:
     names = [None if o is None or not o.get("name") else _optimizer_name(o) for o in optimizers]
-    kind = agree("Optimizer" + suffix, "arithmetic", subjects, names)
+    one_family = "Adam and AdamW are one algorithm; how they decay weights is compared by itself."
+    kind = agree(
+        "Optimizer" + suffix, "arithmetic", subjects, names,
+        same=one_family if len(set(names)) > 1 else None, equal=lambda a, b: a.removesuffix("W") == b.removesuffix("W"),
+    )  # fmt: skip
     if any(o is None for o in optimizers) or kind.verdict == "red":
         return [kind]
     known = [o for o in optimizers if o is not None]
@@ -111,7 +122,7 @@ def _optimizer(subjects: Sequence[Subject], optimizers: Sequence[Mapping[str, An
     checks.append(_weight_decay(subjects, known, suffix))
     handled = {
         "name", "learning_rate", "momentum", "momentum_kind", *_BETAS, "epsilon", "epsilon_kind",
-        "weight_decay", "weight_decay_kind", *_IMPLEMENTATION,
+        "weight_decay", "weight_decay_kind", "weight_decay_parameters", *_IMPLEMENTATION,
     }  # fmt: skip
     for key in dict.fromkeys(key for o in known for key in o if key not in handled):
         # A switch that one framework does not have is one that is off there.
@@ -189,19 +200,27 @@ def _same_epsilon(one: tuple[float, str | None], other: tuple[float, str | None]
 
 
 def _weight_decay(subjects: Sequence[Subject], optimizers: Sequence[Mapping[str, Any]], suffix: str) -> Check:
-    values = []
+    values: list[tuple[float, str | None, int | None] | None] = []
     for optimizer in optimizers:
         decay = number(optimizer.get("weight_decay", 0.0) or 0.0)
         kind = optimizer.get("weight_decay_kind") if decay else "none"
-        values.append(None if decay is None else (decay, kind))
-    return agree(
-        "Weight decay" + suffix,
-        "arithmetic",
-        subjects,
-        values,
-        equal=_same_epsilon,
-        show=lambda value: f"{value[0]:g} {value[1]}" if value[0] and value[1] else value[0],
-    )
+        parameters = count(optimizer.get("weight_decay_parameters")) if decay else None
+        values.append(None if decay is None else (decay, kind, parameters))
+    how_many = len({value[2] for value in values if value is not None and value[2] is not None}) > 1
+
+    def show(value: tuple[float, str | None, int | None]) -> Any:
+        decay, kind, parameters = value
+        if not decay:
+            return decay
+        some = f"of {parameters:,} parameters" if how_many and parameters is not None else None
+        return " ".join(part for part in (f"{decay:g}", kind, some) if part)
+
+    return agree("Weight decay" + suffix, "arithmetic", subjects, values, equal=_same_decay, show=show)
+
+
+def _same_decay(one: tuple[float, str | None, int | None], other: tuple[float, str | None, int | None]) -> bool:
+    parameters = one[2] is None or other[2] is None or one[2] == other[2]
+    return parameters and _same_epsilon(one[:2], other[:2])
 
 
 def _schedules(subjects: Sequence[Subject]) -> list[Check]:
@@ -234,6 +253,8 @@ def _learning_rates(subjects: Sequence[Subject], suffix: str) -> Check:
         bound = RATE_TOLERANCE * float(np.abs(one).max(initial=0.0))
         apart = np.flatnonzero(~np.isclose(one, other, rtol=0.0, atol=bound, equal_nan=True))
         if len(apart):
+            if _in_proportion(subjects[0], subject, one, other):
+                continue
             at = apart[0]
             reason = (
                 f"The learning rates differ from step {steps[at]} on: {one[at]:.6g} in {subjects[0].label}, "
@@ -244,7 +265,19 @@ def _learning_rates(subjects: Sequence[Subject], suffix: str) -> Check:
         reason = "The runs logged their learning rates at different steps."
         return check(name, "arithmetic", subjects, "amber", reason, shown)
     reason = f"The learning rates agree at all {compared:,} steps compared."
+    if len({number(s.fact("arithmetic", "optimizer", "learning_rate")) for s in subjects}) > 1:
+        reason = f"The learning rates follow one schedule, from different ones, at all {compared:,} steps compared."
     return check(name, "arithmetic", subjects, "green", reason, shown)
+
+
+def _in_proportion(reference: Subject, subject: Subject, one: Float64Array, other: Float64Array) -> bool:
+    """Whether two runs follow one schedule from different initial rates, which the check of those says by itself."""
+    begin, other_begin = (number(s.fact("arithmetic", "optimizer", "learning_rate")) for s in (reference, subject))
+    if not begin or not other_begin or same_value(begin, other_begin):
+        return False
+    scaled = other * (begin / other_begin)
+    bound = RATE_TOLERANCE * float(np.abs(one).max(initial=0.0))
+    return bool(np.isclose(one, scaled, rtol=0.0, atol=bound, equal_nan=True).all())
 
 
 def _common(one: Series, other: Series) -> tuple[Int64Array, Float64Array, Float64Array]:
@@ -267,18 +300,57 @@ def _schedule(subject: Subject) -> str | None:
 
 
 def _loss(subjects: Sequence[Subject]) -> Check:
-    values = [_loss_name(s.fact("arithmetic", "loss")) for s in subjects]
-    return agree("Loss", "arithmetic", subjects, values)
+    """By name and reduction; a name that is nobody's but the user's says nothing either way."""
+    losses = [s.fact("arithmetic", "loss") for s in subjects]
+    shown = [_loss_name(loss) for loss in losses]
+    common = [None if shown[i] is None else _common_loss(losses[i]) for i in range(len(losses))]
+    if None in common and len(set(shown)) > 1:
+        known = sorted({name for name in common if name is not None})
+        if len(known) < 2:
+            unsure = [s for s, name in zip(subjects, common, strict=True) if name is None]
+            reason = f"Loss could not be established for {names_of(unsure)}."
+            if all(shown):
+                reason = f"Whether these are the same loss could not be established: {each_has(subjects, shown)}."
+            return check("Loss", "arithmetic", subjects, "amber", reason, shown)
+    return agree("Loss", "arithmetic", subjects, shown)
+
+
+def loss_by_value(loss: Check, first_loss: Check) -> Check:
+    """The check "Loss", where a loss that nobody could name gave the same value as the others' did."""
+    if loss.verdict != "amber" or first_loss.verdict != "green":
+        return loss
+    reason = "The losses go by no common name, and gave the same value for the same weights and batch."
+    return replace(loss, verdict="green", reason=reason)
+
+
+def _common_loss(loss: Mapping[str, Any]) -> str | None:
+    """Name and reduction where the name is one that both frameworks have and the reduction is known."""
+    known = _plain(loss["name"]) in _KNOWN_LOSSES and loss.get("reduction") is not None
+    return _loss_name(loss) if known else None
+
+
+def _plain(name: Any) -> str:
+    return str(name).lower().replace("_", "").replace(" ", "")
+
+
+_KNOWN_LOSSES = {*_LOSSES, *map(_plain, _LOSSES.values())}
 
 
 def _loss_name(loss: Any) -> str | None:
-    """Name and reduction in one vocabulary: frameworks call the same function by different names."""
+    """Name, reduction and what else counts, in one vocabulary: frameworks have different names for one function."""
     if not isinstance(loss, Mapping) or not loss.get("name"):
         return None
-    plain = str(loss["name"]).lower().replace("_", "").replace(" ", "")
     reduction = loss.get("reduction")
-    name = _LOSSES.get(plain, str(loss["name"]))
-    return f"{name}, {_REDUCTIONS.get(str(reduction), reduction)}" if reduction else name
+    parts = [_LOSSES.get(_plain(loss["name"]), str(loss["name"]))]
+    if reduction:
+        parts.append(_REDUCTIONS.get(str(reduction), str(reduction)))
+    if smoothing := number(loss.get("label_smoothing")):
+        parts.append(f"label smoothing {smoothing:g}")
+    if loss.get("weighted"):
+        parts.append("weighted")
+    if loss.get("penalties"):
+        parts.append("penalties of layers added")
+    return ", ".join(parts)
 
 
 def _loss_record(subjects: Sequence[Subject]) -> list[Check]:
@@ -303,9 +375,19 @@ def _clipping(subjects: Sequence[Subject]) -> Check:
         clipping = arithmetic["clipping"]
         if not isinstance(clipping, Mapping):
             return "none"
-        return f"{clipping.get('kind', 'norm')} at {text(number(clipping.get('value')))}"
+        kind = str(clipping.get("kind", "norm"))
+        return f"{_CLIPPING.get(kind, kind)} at {text(number(clipping.get('value')))}"
 
     return agree("Gradient clipping", "arithmetic", subjects, [stated(s) for s in subjects])
+
+
+def _dropout(subjects: Sequence[Subject]) -> list[Check]:
+    """The rates in use, not where: frameworks have a layer for each place, or one for all."""
+    rates = [s.fact("arithmetic", "dropout") for s in subjects]
+    known = [sorted({text(number(rate)) for rate in some}) if isinstance(some, list) else None for some in rates]
+    if not any(known) and (None not in known or not any(some is not None for some in known)):
+        return []
+    return [agree("Dropout", "arithmetic", subjects, known, same=f"Dropout is {text(known[0])} in all runs.")]
 
 
 def _normalization(subjects: Sequence[Subject]) -> list[Check]:
@@ -316,25 +398,26 @@ def _normalization(subjects: Sequence[Subject]) -> list[Check]:
 
     def in_order(keys: Sequence[str]) -> list[Any]:
         # As a multiset: frameworks list the layers of one network in different orders.
-        return [
-            None if some is None else sorted(tuple(text(layer.get(key)) for key in keys) for layer in some)
-            for some in layers
-        ]
+        return [None if some is None else sorted(_words(layer, keys) for layer in some) for some in layers]
 
     result = agree(
-        name, "arithmetic", subjects, in_order(("kind", "momentum", "epsilon")),
+        name, "arithmetic", subjects, in_order(("momentum", "epsilon", "statistics")),
         same="Every normalization layer has the same kind, momentum and epsilon.", show=_show_layers,
     )  # fmt: skip
     if result.verdict != "green":
         return [result]
     variance = agree(
-        "Running variance", "arithmetic", subjects, in_order(("kind", "variance")), difference="amber",
+        "Running variance", "arithmetic", subjects, in_order(("variance",)), difference="amber",
         consequence="; training is the same, evaluation differs by about one over the batch's size",
         same="Every normalization layer keeps the same kind of running variance.", show=_show_layers,
     )  # fmt: skip
     return [result, variance]
 
 
-def _show_layers(layers: Sequence[tuple[str, ...]]) -> str:
-    kinds = dict.fromkeys(layers)
-    return "; ".join(f"{sum(other == layer for other in layers)} × {' '.join(layer)}" for layer in kinds) or "none"
+def _words(layer: Mapping[str, Any], keys: Sequence[str]) -> str:
+    constants = ", ".join(f"{key} {text(layer[key])}" for key in keys if layer.get(key) is not None)
+    return f"{text(layer.get('kind'))} ({constants})" if constants else text(layer.get("kind"))
+
+
+def _show_layers(layers: Sequence[str]) -> str:
+    return "; ".join(f"{layers.count(layer)} × {layer}" for layer in dict.fromkeys(layers)) or "none"

@@ -47,6 +47,7 @@ class Subject:
         learning_rates: the series `optimizer/learning_rate`, of several optimizers that of the first, or None.
         other_learning_rates: those of the second optimizer and on.
         loss_reduction: what a value of `train/loss` stands for, or None without one.
+        first_loss: `train/loss` at step 0, or None without one; may be NaN or infinite.
     """
 
     run: RunInfo
@@ -55,6 +56,7 @@ class Subject:
     learning_rates: Series | None = None
     loss_reduction: str | None = None
     other_learning_rates: tuple[Series, ...] = ()
+    first_loss: float | None = None
 
     def fact(self, fingerprint: str, *path: str) -> Any:
         """The entry of a fingerprint at `path`; None where any part of the way is missing."""

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..db.errors import UsageError
 from ..db.records import RunInfo, Series
-from .check_arithmetic import arithmetic_checks
+from .check_arithmetic import arithmetic_checks, loss_by_value
 from .check_conditions import condition_checks
-from .check_data import data_checks, start_checks
+from .check_data import data_checks
+from .check_start import first_loss_check, start_checks
 from .checks import Check, Group, Subject, Verdict, worst
 from .labels import run_labels
 from .series import resolve_runs
@@ -52,12 +55,13 @@ def check_parity(store: Store, runs: Sequence[RunInfo | str]) -> ParityCard:
     if len(infos) < 2:
         raise UsageError("A comparison needs two different runs: name another one.")
     subjects = _subjects(store, infos)
-    checks = [
-        *data_checks(subjects),
-        *start_checks(subjects),
-        *arithmetic_checks(subjects),
-        *condition_checks(subjects),
-    ]
+    before = [*data_checks(subjects), *start_checks(subjects)]
+    arithmetic = arithmetic_checks(subjects)
+    first_loss = first_loss_check(subjects, [*before, *arithmetic])
+    if first_loss is not None:
+        before.append(first_loss)
+        arithmetic = [loss_by_value(check, first_loss) if check.name == "Loss" else check for check in arithmetic]
+    checks = [*before, *arithmetic, *condition_checks(subjects)]
     return ParityCard(verdict=worst([check.verdict for check in checks]), checks=tuple(checks))
 
 
@@ -77,6 +81,13 @@ def _subjects(store: Store, runs: Sequence[RunInfo]) -> list[Subject]:
         info = known.get((run.id, _LOSS))
         return None if info is None else info.reduction
 
+    def first_loss(run: RunInfo) -> float | None:
+        if (run.id, _LOSS) not in known:
+            return None
+        series = store.series(run, _LOSS, steps=(0, 0))
+        at = np.flatnonzero(series.steps == 0)
+        return float(series.values[at[-1]]) if len(at) else None
+
     return [
         Subject(
             run=run,
@@ -85,6 +96,7 @@ def _subjects(store: Store, runs: Sequence[RunInfo]) -> list[Subject]:
             learning_rates=next(iter(rates(run)), None),
             loss_reduction=reduction(run),
             other_learning_rates=tuple(rates(run)[1:]),
+            first_loss=first_loss(run),
         )
         for run in runs
     ]

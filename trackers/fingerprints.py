@@ -58,20 +58,26 @@ def batch_size(arrays: Iterable[Array]) -> int:
     return next((len(array) for array in arrays if array.ndim), 1)
 
 
-def weights_fingerprint(tensors: Iterable[Array]) -> dict[str, Any]:
-    """Return `{"parameter_count", "tensors": [{"count", "norm", "mean"}, …]}` of trainable tensors.
+def weights_fingerprint(tensors: Iterable[Array], frozen: Iterable[tuple[str, Array]] = ()) -> dict[str, Any]:
+    """Return `{"parameter_count", "tensors": [{"count", "norm", "mean"}, …]}` of the tensors that are trained.
 
     Count, norm and mean survive a transpose, so kernels stored in another order still agree.
 
     Args:
         tensors: any shape; each is summed in float64. An iterator is read one tensor at a time.
+        frozen: names and values of parameters that the training leaves as they are; they come under `"frozen"`, each
+            with its `"name"`.
     """
-    rows = []
-    for tensor in tensors:
-        flat = np.asarray(tensor).reshape(-1).astype(np.float64)
-        mean = float(flat.mean()) if flat.size else 0.0
-        rows.append({"count": int(flat.size), "norm": float(np.sqrt(np.dot(flat, flat))), "mean": mean})
-    return {"parameter_count": sum(int(row["count"]) for row in rows), "tensors": rows}
+    rows = [_statistics(tensor) for tensor in tensors]
+    found = {"parameter_count": sum(int(row["count"]) for row in rows), "tensors": rows}
+    left = [{"name": name, **_statistics(tensor)} for name, tensor in frozen]
+    return {**found, "frozen": left} if left else found
+
+
+def _statistics(tensor: Array) -> dict[str, Any]:
+    flat = np.asarray(tensor).reshape(-1).astype(np.float64)
+    mean = float(flat.mean()) if flat.size else 0.0
+    return {"count": int(flat.size), "norm": float(np.sqrt(np.dot(flat, flat))), "mean": mean}
 
 
 class DataFingerprint:
@@ -79,7 +85,8 @@ class DataFingerprint:
 
     Args:
         record: receives the JSON object `{"batch_size", "samples_per_epoch" or "samples", "digests"}` each time
-            more of it is known; called from the hashing thread or from `count`.
+            more of it is known; called from the hashing thread or from `count`. Where samples have weights it also
+            has `digests_without_weights`: another framework may keep those in its loss.
         samples_key: what the number of samples goes under: `samples_per_epoch` for training, `samples` for
             evaluation.
         limit: how many batches to hash.
@@ -100,8 +107,9 @@ class DataFingerprint:
         self._remaining = limit
         self._known: dict[str, Any] = {}
         self._digests: list[str] = []
+        self._unweighted: list[str] = []
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[list[Array] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[list[Array], int] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     @property
@@ -114,12 +122,13 @@ class DataFingerprint:
         """How many further batches are wanted."""
         return self._remaining
 
-    def add(self, arrays: Sequence[Array], *, copy: bool = True) -> None:
+    def add(self, arrays: Sequence[Array], *, copy: bool = True, weights: int = 0) -> None:
         """Take the next batch in order; hashed later.
 
         Args:
             arrays: the batch's arrays.
             copy: False where the caller gives the arrays away: nobody will write to them.
+            weights: how many of the arrays, the last ones, weigh its samples.
         """
         if self._remaining <= 0:
             return
@@ -127,7 +136,7 @@ class DataFingerprint:
         if sum(array.size for array in arrays) > LARGEST_BATCH or any(a.dtype.kind not in "fiub" for a in arrays):
             self._remaining = 0  # a gap in the list would shift every later batch
         else:
-            self._queue.put([array.copy() for array in arrays] if copy else list(arrays))
+            self._queue.put(([array.copy() for array in arrays] if copy else list(arrays), weights))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._hash, name="trackside-fingerprint", daemon=True)
                 self._thread.start()
@@ -147,11 +156,15 @@ class DataFingerprint:
 
     def _hash(self) -> None:
         with self._guard("fingerprint the data"):
-            while (arrays := self._queue.get()) is not None:
+            while (batch := self._queue.get()) is not None:
+                arrays, weights = batch
                 if not self._digests:
                     self._known["batch_size"] = batch_size(arrays)
                 self._digests.append(batch_digest(arrays))
-            self._update(digests=list(self._digests))
+                if weights:
+                    self._unweighted.append(batch_digest(arrays[:-weights]))
+            unweighted = {"digests_without_weights": list(self._unweighted)} if self._unweighted else {}
+            self._update(digests=list(self._digests), **unweighted)
 
     def _update(self, **known: Any) -> None:
         with self._lock:

@@ -54,7 +54,8 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
         step/first_seconds: the first execution after a start, in seconds; left out of the other `step/` metrics.
 
     Logged once an epoch or validation (reduction `epoch_mean`), at the last update before:
-        val/loss, val/<metric>: results of the validation; `test/<metric>` those of `evaluate` after the fit.
+        val/loss, val/<metric>: results of the validation, and what a callback before this one added to an epoch's logs
+            as `val_<metric>`; `test/<metric>` those of `evaluate` after the fit.
         train/<metric>: metrics that are no mean over samples, such as AUC, and the losses of single outputs.
 
     Sampled once a second (reduction `sample`):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 HOST = "/CPU:0"
 ALL = 2**31 - 1  # more samples than any batch has
 
-Receiver = Callable[[list[NDArray[Any]]], None]
+Receiver = Callable[[list[NDArray[Any]], int], None]
+"""Takes the arrays of a batch, and how many of them, the last ones, are weights of its samples."""
 
 
 class BatchKeeper:
@@ -21,7 +22,7 @@ class BatchKeeper:
     A batch is assigned to variables on the host; once the last one has been handed out, nothing is held or copied.
 
     Args:
-        receive: gets the arrays of one batch; called in the order of the batches.
+        receive: gets one batch; called in the order of the batches.
         limit: how many batches to keep.
         at_once: how many steps pass between two calls of `hand_out`.
     """
@@ -33,6 +34,7 @@ class BatchKeeper:
         self._slots: list[list[tf.Variable]] = []
         self._wanted: tf.Variable | None = None
         self._handed_out = 0
+        self._weights = 0
 
     @property
     def wanted(self) -> bool:
@@ -47,12 +49,13 @@ class BatchKeeper:
             index: scalar int64, which batch it is, counted from 0.
         """
         tensors = [item for item in keras.tree.flatten(data) if not _empty(item)]
+        self._weights = len(sample_weights(data))
         if not tensors or not all(isinstance(t, tf.Tensor) and _is_number(t.dtype) for t in tensors):
             self._limit = 0  # ragged, sparse or text: no digest is defined
         elif tf.executing_eagerly():
             if self._handed_out < self._limit:
                 self._handed_out += 1
-                self._receive([tensor.numpy() for tensor in tensors])
+                self._receive([tensor.numpy() for tensor in tensors], self._weights)
         else:
             self._keep_in_graph(tensors, index)
 
@@ -92,12 +95,18 @@ class BatchKeeper:
         if not self._slots or self._handed_out >= self._limit:
             return
         for index in range(self._handed_out, min(steps, self._limit)):
-            self._receive([variable.numpy() for variable in self._slots[index % self._at_once]])
+            self._receive([variable.numpy() for variable in self._slots[index % self._at_once]], self._weights)
         self._handed_out = min(steps, self._limit)
         if self._handed_out >= self._limit and self._wanted is not None:
             self._wanted.assign(0)
             for variable in (v for slot in self._slots for v in slot):
                 variable.assign(tf.zeros([0], variable.dtype))  # let go of the batch
+
+
+def sample_weights(data: Any) -> list[Any]:
+    """Return the weights that come with a batch's samples; Keras makes them of class weights too."""
+    given = data[2] if isinstance(data, tuple) and len(data) == 3 else None
+    return [item for item in keras.tree.flatten(given) if not _empty(item)]
 
 
 def _any_shape(dtype: tf.DType) -> tf.Variable:

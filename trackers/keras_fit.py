@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from . import keras_model, keras_settings
+from . import keras_layers, keras_model, keras_settings
 from .fingerprints import DataFingerprint, weights_fingerprint
 from .keras_errors import CallbackWatch, OnError, reporting
 from .keras_steps import StepRecorder
@@ -62,9 +62,12 @@ class KerasFit:
         self._probe: StepProbe | None = None
         self._evaluation: EvaluationProbe | None = None
         self._validated = False
+        self._val_keys: set[str] = set()
         self._installed: dict[str, tuple[Callable[..., Any], Any]] = {}
         self._rebuilds = 0
         self._first_batch = True
+        self._draws: dict[int, int] = {}
+        self._seen: dict[str, Any] = {}
         self._watch = None if callbacks is None else CallbackWatch(callbacks, on_error, on_vanished)
         self._train_data = self._fingerprint("data/batches", "samples_per_epoch")
         self._val_data = self._fingerprint("evaluation", "samples")
@@ -76,6 +79,8 @@ class KerasFit:
         self._recorder = StepRecorder(session, model, self._probe, first_step=first_step, batches=params.get("steps"))
         session.reached(max(first_step - 1, 0), 0.0)
         self._describe()
+        with session.guard("look at the random layers"):
+            self._draws = keras_layers.random_draws(model)
         session.clock.start()
 
     def _fingerprint(self, name: str, samples_key: str) -> DataFingerprint:
@@ -105,8 +110,8 @@ class KerasFit:
             guard=self.session.guard,
         )
 
-    def _take_training_batch(self, arrays: list[Any]) -> None:
-        self._train_data.add(arrays, copy=False)
+    def _take_training_batch(self, arrays: list[Any], weights: int) -> None:
+        self._train_data.add(arrays, copy=False, weights=weights)
 
     def _install_train_function(self) -> None:
         function = self._model.train_function
@@ -143,7 +148,7 @@ class KerasFit:
             with session.guard("describe the model"):
                 session.update(model=keras_model.describe_model(model))
             with session.guard("describe the arithmetic"):
-                session.run.fingerprint("arithmetic", keras_settings.arithmetic(model, self._callbacks))
+                session.run.fingerprint("arithmetic", keras_settings.arithmetic(model, self._callbacks, self._seen))
             if self._probe is None and not self._continued and self._first_batch:
                 with session.guard("fingerprint the initial weights"):
                     self._record_weights()
@@ -161,7 +166,9 @@ class KerasFit:
         if keras_model.trainable_count(self._model) > LARGEST_FINGERPRINT:
             self.session.notice("The initial weights were not fingerprinted: the model is too large for it.")
             return
-        weights = weights_fingerprint(keras_model.trainable_arrays(self._model))
+        small = keras_model.count_parameters(self._model) <= LARGEST_FINGERPRINT
+        frozen = keras_model.frozen_arrays(self._model) if small else ()  # not the few trained ones of a huge one
+        weights = weights_fingerprint(keras_model.trainable_arrays(self._model), frozen)
         self.session.run.fingerprint("init/weights", weights)
 
     # The course of the fit
@@ -191,6 +198,11 @@ class KerasFit:
             self._after_first_batch()
 
     def _after_first_batch(self) -> None:
+        with self.session.guard("look at the random layers"):
+            # A layer built with the first batch began at nothing.
+            drawn = keras_layers.random_draws(self._model)
+            self._seen["random"] = any(count != self._draws.get(layer, 0) for layer, count in drawn.items())
+        self._seen["weighted"] = self._probe is not None and self._probe.values.weighted
         self._describe()
         with self.session.guard("read the settings"):
             # Again: which of the optimizers that a model keeps it trains with shows only now.
@@ -237,7 +249,7 @@ class KerasFit:
 
         probe = EvaluationProbe(
             self._model,
-            on_batch=lambda arrays: self._val_data.add(arrays, copy=False),
+            on_batch=lambda arrays, weights: self._val_data.add(arrays, copy=False, weights=weights),
             keep_batches=self._val_data.remaining,
             guard=self.session.guard,
         )
@@ -257,14 +269,18 @@ class KerasFit:
                 self._val_data.count(samples)
             self._val_data.close()
         self._validated = True
-        session.log_epoch(
-            session.step, {metric_key(name, "val"): float(value) for name, value in logs.items()}, epoch=session.epoch
-        )
+        means = {metric_key(name, "val"): float(value) for name, value in logs.items()}
+        self._val_keys.update(means)
+        session.log_epoch(session.step, means, epoch=session.epoch)
         session.clock.resume()
 
     def end_epoch(self, logs: Mapping[str, float]) -> None:
         """An epoch has ended; `logs` are its means, with those of the validation under `val_`."""
         session = self.session
+        validated = {metric_key(name, "val"): float(value) for name, value in logs.items() if name.startswith("val_")}
+        # What Keras measured is logged; another callback may have put results of its own beside it.
+        added = {key: value for key, value in validated.items() if key not in self._val_keys}
+        session.log_epoch(session.step, added, epoch=session.epoch)
         self._recorder.end_epoch()
         if not self._continued and self._recorder.samples_per_epoch:
             self._train_data.count(self._recorder.samples_per_epoch)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from . import keras_layers
 from .fingerprints import Array
 
 MOST_LAYERS = 500
@@ -49,7 +50,7 @@ def describe_model(model: Any) -> dict[str, Any]:
     layers = [
         {
             # Keras numbers the models of a process: the second of a class would have other layers than the first.
-            "name": str(getattr(layer, "path", layer.name)).removeprefix(f"{model.path}/"),
+            "name": str(getattr(layer, "path", None) or layer.name).removeprefix(f"{model.path}/"),
             "class": type(layer).__name__,
             "parameters": count_parameters(layer),
         }
@@ -105,6 +106,18 @@ def optimizers(model: Any) -> list[Any]:
     return [optimizer for optimizer in found.values() if batches_seen(optimizer)] or list(found.values())
 
 
+def frozen_arrays(model: Any) -> Iterator[tuple[str, Array]]:
+    """Yield name and values of the parameters that are not trained, one on the host at a time; no statistics."""
+    trained = {id(v) for v in model.trainable_variables}
+    seen = set(trained)
+    for layer in model._flatten_layers():
+        for variable in layer._trainable_variables:
+            if id(variable) not in seen:
+                seen.add(id(variable))
+                name = str(variable.path).removeprefix(f"{model.path}/")
+                yield name, np.asarray(keras.ops.convert_to_numpy(variable))
+
+
 def inner_optimizer(optimizer: Any) -> Any:
     """Return the optimizer that makes the updates, from under loss scaling."""
     return getattr(optimizer, "inner_optimizer", optimizer)
@@ -121,14 +134,18 @@ def batches_seen(optimizer: Any) -> int:
     return 0 if iterations is None else int(keras.ops.convert_to_numpy(iterations))
 
 
-def describe_optimizer(optimizer: Any) -> dict[str, Any]:
+def describe_optimizer(optimizer: Any, variables: Iterable[Any] | None = None) -> dict[str, Any]:
     """Return an optimizer's name and constants in the vocabulary that both frameworks share.
 
     An optimizer that computes otherwise than Keras' own may say so: `weight_decay_kind` ("coupled" or "decoupled")
     and `epsilon_kind` ("outside", "hat" or "inside") of its class or instance are taken at their word.
+
+    Args:
+        optimizer: the model's.
+        variables: those it updates; with them the description says how many parameters decay.
     """
     optimizer = inner_optimizer(optimizer)
-    name = type(optimizer).__name__
+    name = _optimizer_name(optimizer)
     decay = float(optimizer.weight_decay or 0.0)
     described: dict[str, Any] = {
         "name": _NAMES.get(name, name),
@@ -139,6 +156,9 @@ def describe_optimizer(optimizer: Any) -> dict[str, Any]:
     if decay:
         # Keras takes the decay off the weights, in every optimizer it has.
         described["weight_decay_kind"] = getattr(optimizer, "weight_decay_kind", None) or "decoupled"
+        decays = getattr(optimizer, "_use_weight_decay", None)
+        if variables is not None and decays is not None:
+            described["weight_decay_parameters"] = _elements(v for v in variables if decays(v))
     if hasattr(optimizer, "beta_1") and hasattr(optimizer, "beta_2"):
         described["betas"] = [float(optimizer.beta_1), float(optimizer.beta_2)]
     for key in _CONSTANTS:
@@ -150,6 +170,16 @@ def describe_optimizer(optimizer: Any) -> dict[str, Any]:
     if optimizer.use_ema:
         described["moving_average_of_weights"] = float(optimizer.ema_momentum)
     return described
+
+
+def _optimizer_name(optimizer: Any) -> str:
+    """The class's name; of a class of one's own that updates as Keras' does, or says how it does, the name of that."""
+    kinds: tuple[Any, ...] = type(optimizer).__mro__
+    stock = next((kind for kind in kinds if kind.__module__.startswith("keras.src.optimizers")), None)
+    if stock is None or stock.__name__ in ("Optimizer", "BaseOptimizer", "KerasOptimizer"):
+        return type(optimizer).__name__
+    says = any(getattr(optimizer, key, None) for key in ("epsilon_kind", "weight_decay_kind", "momentum_kind"))
+    return stock.__name__ if says or type(optimizer).update_step is stock.update_step else type(optimizer).__name__
 
 
 def _epsilon_kind(optimizer: Any) -> str | None:
@@ -223,6 +253,13 @@ def describe_loss(model: Any) -> dict[str, Any] | None:
     """
     if type(model).compute_loss is not keras.Model.compute_loss:
         return None
+    described = _describe_losses(model)
+    if described is not None and keras_layers.has_penalties(model):
+        described["penalties"] = True
+    return described
+
+
+def _describe_losses(model: Any) -> dict[str, Any] | None:
     if model.loss is None:
         kept = {id(value): value for value in vars(model).values() if isinstance(value, keras.losses.Loss)}
         return describe_one_loss(*kept.values()) if len(kept) == 1 else None
@@ -247,28 +284,34 @@ def describe_one_loss(loss: Any) -> dict[str, Any]:
     function = getattr(loss, "fn", loss)
     name = getattr(function, "__name__", None) or type(loss).__name__
     averages = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
-    return {"name": _LOSSES.get(name, name), "reduction": "mean" if reduction in averages else reduction}
+    described = {"name": _LOSSES.get(name, name), "reduction": "mean" if reduction in averages else reduction}
+    smoothing = getattr(loss, "label_smoothing", None)
+    if isinstance(smoothing, int | float) and smoothing:
+        described["label_smoothing"] = float(smoothing)
+    return described
 
 
 def describe_normalization(model: Any) -> list[dict[str, Any]]:
     """Return kind and constants of each normalization layer, in the model's order.
 
     Momentum is given as PyTorch does: the weight of the new batch. A layer that keeps another running variance than
-    Keras' biased one says so in `running_variance`.
+    Keras' biased one says so in `running_variance`. A frozen batch normalization trains on its running statistics, not
+    on the batch's, and has `"statistics": "running"`.
     """
     rows: list[dict[str, Any]] = []
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.BatchNormalization):
-            rows.append(
-                {
-                    "kind": "batch",
-                    "momentum": round(1.0 - float(layer.momentum), 12),
-                    "epsilon": float(layer.epsilon),
-                    "variance": getattr(layer, "running_variance", "biased"),
-                }
-            )
+            row = {
+                "kind": "batch",
+                "momentum": round(1.0 - float(layer.momentum), 12),
+                "epsilon": float(layer.epsilon),
+                "variance": getattr(layer, "running_variance", "biased"),
+            }
+            rows.append(row if layer.trainable else {**row, "statistics": "running"})
         elif isinstance(layer, keras.layers.LayerNormalization):
             rows.append({"kind": "layer", "epsilon": float(layer.epsilon)})
         elif isinstance(layer, keras.layers.GroupNormalization):
             rows.append({"kind": "group", "epsilon": float(layer.epsilon)})
+        elif type(layer).__name__ == "RMSNormalization":  # of Keras 3.9 and later
+            rows.append({"kind": "rms", "epsilon": float(layer.epsilon)})
     return rows

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from . import keras_model
+from . import keras_layers, keras_model
 
 _FRAMEWORKS = {"tensorflow": "tensorflow", "torch": "torch", "jax": "jax"}
 _PRECISIONS = {"mixed_bfloat16": "bf16-mixed", "mixed_float16": "fp16-mixed"}
@@ -97,7 +97,7 @@ def settings(model: Any, params: Mapping[str, Any], callbacks: Iterable[Any]) ->
     optimizers = keras_model.optimizers(model)
     if len(optimizers) > 1 and not keras_model.batches_seen(optimizers[0]):
         optimizers = []  # which of them the model trains with shows at the first update
-    config |= one_or_several("optimizer", [keras_model.describe_optimizer(optimizer) for optimizer in optimizers])
+    config |= one_or_several("optimizer", [_described(model, optimizer, optimizers) for optimizer in optimizers])
     schedules = [keras_model.describe_schedule(optimizer, callbacks) for optimizer in optimizers]
     config |= one_or_several("schedule", [schedule for schedule in schedules if schedule is not None])
     loss = keras_model.describe_loss(model)
@@ -106,12 +106,26 @@ def settings(model: Any, params: Mapping[str, Any], callbacks: Iterable[Any]) ->
     return config
 
 
-def arithmetic(model: Any, callbacks: Iterable[Any]) -> dict[str, Any]:
-    """Return what the parity check compares of the arithmetic; what could not be established is left out."""
+def arithmetic(model: Any, callbacks: Iterable[Any], seen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the parity check compares of the arithmetic; what could not be established is left out.
+
+    Args:
+        model: the model, with all its layers built.
+        callbacks: those of the fit.
+        seen: what is known of the first step: `random`, whether it drew random numbers, and `weighted`, whether its
+            samples had weights.
+    """
     found: dict[str, Any] = {
         "normalization": keras_model.describe_normalization(model),
         "trainable_parameter_count": keras_model.trainable_count(model),
+        "convolutions": keras_layers.describe_convolutions(model),
+        "activations": keras_layers.describe_activations(model),
     }
+    if seen.get("random") is not None:
+        found["random"] = seen["random"]
+    dropout = keras_layers.dropout_rates(model)
+    if dropout or not seen.get("random"):  # else there is something random that is no dropout
+        found["dropout"] = dropout
     optimizers = keras_model.optimizers(model)
     found |= one_or_several("optimizer", [keras_model.describe_optimizer(optimizer) for optimizer in optimizers])
     if optimizers:
@@ -126,8 +140,15 @@ def arithmetic(model: Any, callbacks: Iterable[Any]) -> dict[str, Any]:
         }
     loss = keras_model.describe_loss(model)
     if loss is not None:
-        found["loss"] = loss
+        found["loss"] = {**loss, "weighted": True} if seen.get("weighted") else loss
     return found
+
+
+def _described(model: Any, optimizer: Any, optimizers: list[Any]) -> dict[str, Any]:
+    """Return an optimizer's constants, and how many of the parameters it updates decay."""
+    own = keras_model.inner_optimizer(optimizer)
+    updated = model.trainable_variables if len(optimizers) == 1 else own._trainable_variables if own.built else None
+    return keras_model.describe_optimizer(optimizer, updated)
 
 
 def one_or_several(name: str, several: list[dict[str, Any]]) -> dict[str, Any]:

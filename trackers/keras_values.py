@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from . import keras_model
 from .guard import Guard
+from .keras_batches import sample_weights
 
 VALUES = "_trackside_values"
 """The key under which the values travel in what `train_step` returns; Keras never sees it."""
@@ -48,6 +49,7 @@ class StepValues:
             call.
         losses_per_step: how often the step computed a loss through `compute_loss`. Unless that is once, nothing says
             which is the batch's, and there is no `loss`. None before the first call.
+        weighted: whether the samples of the batches come with weights.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class StepValues:
         self.losses_per_step: int | None = None
         self.optimizers = keras_model.optimizers(model)
         self.used: list[Any] = []
+        self.weighted = False
         self._model = model
         self._replicas = int(model.distribute_strategy.num_replicas_in_sync)
         self._gradient_norm = gradient_norm and self._replicas == 1
@@ -69,6 +72,7 @@ class StepValues:
 
         def step(data: Any) -> Any:
             found = _Found()
+            self.weighted = bool(sample_weights(data))
             if all(layer.built for layer in self._model._flatten_layers()):
                 self._call_before_update()
             with self._watching(found):

@@ -11,11 +11,12 @@ from typing import Any
 
 from ..db.errors import RunNotFoundError, TracksideError, UsageError
 from ..runs.run import Run
-from . import lightning_settings, torch_model
+from . import lightning_settings, torch_graph, torch_model
 from .fingerprints import weights_fingerprint
 from .guard import Guard, guarded
 from .lightning_steps import StepRecorder, evaluation_means
 from .session import EndState, TrackerOptions, TrackerSession, numbered
+from .torch_batches import batch_tensors
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
@@ -137,8 +138,9 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         self._state: EndState | None = None
         self._trainer_id: int | None = None
         self._checkpoint: dict[str, Any] = {}
-        self._loss: dict[str, Any] | None = None
-        self._loss_sought = False
+        self._seen: dict[str, Any] = {}
+        self._before_step: tuple[tuple[Any, ...], list[tuple[int, ...]]] | None = None
+        self._step_seen = True
 
     @property
     def run(self) -> Run | None:
@@ -148,7 +150,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process or for another trainer starts with nothing under way.
         fresh = {"guard": Guard(), "_session": None, "_recorder": None, "_trainer_id": None}
-        return {**self.__dict__, **fresh}
+        return {**self.__dict__, **fresh, "_before_step": None}
 
     # Start and end of a fit
 
@@ -156,7 +158,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage == "fit":
             self._checkpoint = {}
-            self._loss, self._loss_sought = torch_model.describe_loss(pl_module), False
+            self._seen = {"loss": torch_model.describe_loss(pl_module)}
+            self._before_step, self._step_seen = None, False
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.strategy.restore_checkpoint_after_setup:
@@ -251,7 +254,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
                 session.update(total_steps=lightning_settings.total_steps(trainer))
             self._record_arithmetic(trainer, module)
             if trainer.global_step == 0:
-                self._record_weights(module)
+                self._record_weights(trainer, module)
         session.reached(max(int(trainer.global_step) - 1, 0), float(trainer.current_epoch))
         self._recorder = StepRecorder(session, trainer, module)
         session.clock.start()
@@ -259,16 +262,21 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def _record_arithmetic(self, trainer: Any, module: Any) -> None:
         with self.guard("describe the arithmetic"):
             if self._session is not None:
-                self._session.run.fingerprint("arithmetic", lightning_settings.arithmetic(trainer, module, self._loss))
+                self._session.run.fingerprint("arithmetic", lightning_settings.arithmetic(trainer, module, self._seen))
 
-    def _record_weights(self, module: Any) -> None:
+    def _record_weights(self, trainer: Any, module: Any) -> None:
         if self._session is None:
             return
-        if torch_model.trainable_count(module) > LARGEST_FINGERPRINT:
+        trained = torch_model.trained_ids(trainer.optimizers)
+        if torch_model.trainable_count(module, trained) > LARGEST_FINGERPRINT:
             self._session.notice("The initial weights were not fingerprinted: the model is too large for it.")
             return
+        small = torch_model.parameter_count(module) <= LARGEST_FINGERPRINT  # not the few trained ones of a huge one
         try:
-            weights = weights_fingerprint(torch_model.trainable_arrays(module))
+            weights = weights_fingerprint(
+                torch_model.trainable_arrays(module, trained),
+                torch_model.frozen_arrays(module, trained) if small else (),
+            )
         except ValueError as error:
             self._session.notice(f"The initial weights were not fingerprinted: {error}.")
             return
@@ -324,15 +332,28 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self._recorder is not None:
             self._recorder.begin_batch(batch)
+            if not self._step_seen and self._before_step is None:
+                shapes = [tuple(tensor.shape) for tensor in batch_tensors(batch)]
+                self._before_step = torch_graph.random_state(pl_module.device), shapes
 
-    @guarded("look at the loss function")
+    @guarded("look at the first loss")
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
-        if not self._loss_sought:
-            self._loss_sought = True
-            found = torch_model.loss_of_graph(loss)
-            if found is not None and found != self._loss and self._session is not None and self._session.logs_loss:
-                self._loss = found
-                self._record_arithmetic(trainer, pl_module)
+        if not self._step_seen:
+            self._step_seen = True
+            if self._session is not None and self._session.logs_loss:
+                self._look_at_first_step(trainer, pl_module, loss)
+
+    def _look_at_first_step(self, trainer: Any, module: Any, loss: Any) -> None:
+        with self.guard("look at the loss function"):
+            batches = 1 if not module.automatic_optimization else trainer.accumulate_grad_batches
+            self._seen["loss"] = torch_graph.loss_of_graph(loss, batches) or self._seen.get("loss")
+        with self.guard("look at the first step"):
+            state, shapes = self._before_step or (None, [])
+            if state is not None:
+                self._seen["random"] = torch_graph.random_state(module.device) != state
+            self._seen |= torch_graph.describe_operations(loss, shapes)
+        self._before_step = None
+        self._record_arithmetic(trainer, module)
 
     @guarded("read the learning rate")
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:

@@ -128,13 +128,23 @@ def samples_per_epoch(trainer: Any) -> int | None:
     return shown
 
 
-def arithmetic(trainer: Any, module: Any, loss: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the parity check compares of the arithmetic; what could not be established is left out."""
+def arithmetic(trainer: Any, module: Any, seen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the parity check compares of the arithmetic; what could not be established is left out.
+
+    Args:
+        trainer: Lightning's trainer, about to train.
+        module: the model.
+        seen: what is known of the first step: `loss`, `convolutions`, `activations`, `random`.
+    """
     found: dict[str, Any] = {
         "accumulation": int(trainer.accumulate_grad_batches),
         "normalization": torch_model.describe_normalization(module),
-        "trainable_parameter_count": torch_model.trainable_count(module),
+        "trainable_parameter_count": torch_model.trainable_count(module, torch_model.trained_ids(trainer.optimizers)),
+        **{key: value for key, value in seen.items() if value is not None},
     }
+    dropout = torch_model.dropout_rates(module)
+    if dropout or not seen.get("random"):  # else there is something random that is no layer
+        found["dropout"] = dropout
     if len(trainer.optimizers) == 1:
         found["optimizer"] = torch_model.describe_optimizer(trainer.optimizers[0])
     elif trainer.optimizers:
@@ -146,8 +156,6 @@ def arithmetic(trainer: Any, module: Any, loss: Mapping[str, Any] | None) -> dic
         clip = trainer.gradient_clip_val
         kind = str(getattr(trainer.gradient_clip_algorithm, "value", trainer.gradient_clip_algorithm) or "norm")
         found["clipping"] = {"kind": kind, "value": float(clip)} if clip else None
-    if loss is not None:
-        found["loss"] = dict(loss)
     return found
 
 

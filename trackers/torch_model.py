@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -24,18 +25,6 @@ _LOSS_CLASSES = {
     "L1Loss": "mean_absolute_error", "BCELoss": "binary_cross_entropy", "BCEWithLogitsLoss": "binary_cross_entropy",
     "HuberLoss": "huber", "SmoothL1Loss": "smooth_l1", "KLDivLoss": "kl_divergence",
 }  # fmt: skip
-_LOSS_NODES = {
-    "NllLossBackward0": "negative_log_likelihood", "NllLoss2DBackward0": "negative_log_likelihood",
-    "NllLossNdBackward0": "negative_log_likelihood", "MseLossBackward0": "mean_squared_error",
-    "BinaryCrossEntropyBackward0": "binary_cross_entropy",
-    "BinaryCrossEntropyWithLogitsBackward0": "binary_cross_entropy",
-    "HuberLossBackward0": "huber", "SmoothL1LossBackward0": "smooth_l1",
-}  # fmt: skip
-_REDUCTIONS = {0: "none", 1: "mean", 2: "sum"}
-# What Lightning or loss scaling may put on top of a loss without changing what it is.
-_TRANSPARENT_NODES = {
-    "AddBackward0", "DivBackward0", "MulBackward0", "ToCopyBackward0", "CloneBackward0", "AliasBackward0",
-}  # fmt: skip
 
 
 def describe_model(module: nn.Module) -> dict[str, Any]:
@@ -52,16 +41,34 @@ def describe_model(module: nn.Module) -> dict[str, Any]:
     ]
     return {
         "class": type(module).__name__,
-        "parameters": sum(_count(p) for p in module.parameters()),
+        "parameters": parameter_count(module),
         "trainable_parameters": trainable_count(module),
         "layers": layers[:MOST_LAYERS],
         "layer_count": len(layers),
     }
 
 
-def trainable_count(module: nn.Module) -> int:
-    """Return the number of trainable parameters."""
-    return sum(_count(p) for p in module.parameters() if p.requires_grad)
+def parameter_count(module: nn.Module) -> int:
+    """Return the number of parameters, frozen ones included."""
+    return sum(_count(p) for p in module.parameters())
+
+
+def trained_ids(optimizers: Iterable[torch.optim.Optimizer]) -> set[int] | None:
+    """Return the ids of the parameters that optimizers update; None without any."""
+    return {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]} or None
+
+
+def trainable_count(module: nn.Module, trained: set[int] | None = None) -> int:
+    """Return the number of trainable parameters, of those in `trained` if given."""
+    return sum(_count(p) for _, p, is_trained in _told_apart(module, trained) if is_trained)
+
+
+def _told_apart(module: nn.Module, trained: set[int] | None) -> Iterator[tuple[str, Tensor, bool]]:
+    """Yield name, parameter and whether the training updates it."""
+    if trained is not None and not any(id(p) in trained for p in module.parameters()):
+        trained = None  # the optimizer holds copies of its own
+    for name, parameter in module.named_parameters():
+        yield name, parameter, parameter.requires_grad and (trained is None or id(parameter) in trained)
 
 
 def _count(parameter: Tensor) -> int:
@@ -69,33 +76,56 @@ def _count(parameter: Tensor) -> int:
     return 0 if isinstance(parameter, nn.parameter.UninitializedParameter) else parameter.numel()
 
 
-def trainable_arrays(module: nn.Module) -> Iterator[Array]:
-    """Yield the trainable tensors in the model's order, one on the host at a time.
+def trainable_arrays(module: nn.Module, trained: set[int] | None = None) -> Iterator[Array]:
+    """Yield the tensors that are trained in the model's order, one on the host at a time.
+
+    Args:
+        module: the model.
+        trained: ids of the parameters that its optimizers update; a parameter in none of them is frozen all the same.
 
     Raises:
         ValueError: if a tensor is not whole in this process (sharded) or not made yet (lazy).
     """
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            if hasattr(parameter, "full_tensor") or isinstance(parameter, nn.parameter.UninitializedParameter):
-                raise ValueError(f"the tensor {name} is not whole in this process")
-            yield to_array(parameter.detach().cpu())
+    for name, parameter, is_trained in _told_apart(module, trained):
+        if is_trained:
+            yield _array(name, parameter)
+
+
+def frozen_arrays(module: nn.Module, trained: set[int] | None = None) -> Iterator[tuple[str, Array]]:
+    """Yield name and values of the parameters that are not trained; arguments and errors as in `trainable_arrays`."""
+    for name, parameter, is_trained in _told_apart(module, trained):
+        if not is_trained:
+            yield name, _array(name, parameter)
+
+
+def _array(name: str, parameter: Tensor) -> Array:
+    if hasattr(parameter, "full_tensor") or isinstance(parameter, nn.parameter.UninitializedParameter):
+        raise ValueError(f"the tensor {name} is not whole in this process")
+    return to_array(parameter.detach().cpu())
 
 
 def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return an optimizer's name and constants in the vocabulary that both frameworks share."""
-    group = optimizer.param_groups[0]
-    name = type(optimizer).__name__
-    decay = _number(group.get("weight_decay", 0.0))
+    """Return an optimizer's name and constants in the vocabulary that both frameworks share.
+
+    Groups that differ in nothing but that some have no weight decay, as biases often do, are described by the decay
+    of the others and how many parameters it takes hold of.
+    """
+    groups = optimizer.param_groups
+    group = groups[0]
+    name = _optimizer_name(optimizer)
+    decays = [decay for g in groups if (decay := _number(g.get("weight_decay", 0.0)))]
     described: dict[str, Any] = {
         "name": name,
         "learning_rate": _number(group.get("initial_lr", group.get("lr"))),
-        "weight_decay": decay,
+        "weight_decay": decays[0] if decays else _number(group.get("weight_decay", 0.0)),
         "weight_decay_kind": None,
     }
-    if decay:
+    if decays:
         decoupled = name in _DECOUPLED or bool(group.get("decoupled_weight_decay"))
         described["weight_decay_kind"] = "decoupled" if decoupled else "coupled"
+        described["weight_decay_parameters"] = sum(
+            _count(p) for g in groups if _number(g.get("weight_decay")) for p in g["params"] if p.requires_grad
+        )
     if "betas" in group:
         described["betas"] = [_number(beta) for beta in group["betas"]]
     if "eps" in group:
@@ -110,12 +140,22 @@ def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         # A switch that is off by default is left out: another framework may not have it at all.
         if key in group and (group[key] or key in ("momentum", "nesterov")):
             described[label] = group[key] if isinstance(group[key], bool) else _number(group[key])
-    if len(optimizer.param_groups) > 1:
+    rates = {_number(g.get("initial_lr", g.get("lr"))) for g in groups}
+    if len(rates) > 1 or len(set(decays)) > 1:
         described["groups"] = [
             {"learning_rate": _number(g.get("initial_lr", g.get("lr"))), "weight_decay": _number(g.get("weight_decay"))}
-            for g in optimizer.param_groups[:20]
+            for g in groups[:20]
         ]
     return described
+
+
+def _optimizer_name(optimizer: torch.optim.Optimizer) -> str:
+    """The class's name; of a class of one's own that makes its updates as PyTorch's does, the name of that."""
+    own: Any = type(optimizer)
+    stock = next((kind for kind in own.__mro__ if kind.__module__.startswith("torch.optim")), torch.optim.Optimizer)
+    # PyTorch wraps the step of each class that is made an instance of.
+    same = stock is not torch.optim.Optimizer and inspect.unwrap(own.step) is inspect.unwrap(stock.step)
+    return str(stock.__name__ if same else own.__name__)
 
 
 def describe_schedule(config: Any) -> dict[str, Any]:
@@ -146,38 +186,44 @@ def describe_loss(module: nn.Module) -> dict[str, Any] | None:
     losses = [m for m in module.modules() if isinstance(m, nn.modules.loss._Loss)]
     if len(losses) != 1:
         return None
-    name = type(losses[0]).__name__
-    return {"name": _LOSS_CLASSES.get(name, name), "reduction": losses[0].reduction}
+    loss = losses[0]
+    name = type(loss).__name__
+    described = {"name": _LOSS_CLASSES.get(name, name), "reduction": loss.reduction}
+    if smoothing := getattr(loss, "label_smoothing", 0.0):
+        described["label_smoothing"] = float(smoothing)
+    if getattr(loss, "weight", None) is not None or getattr(loss, "pos_weight", None) is not None:
+        described["weighted"] = True
+    return described
 
 
-def loss_of_graph(loss: Tensor) -> dict[str, Any] | None:
-    """Return which loss function computed a tensor, from its autograd graph; None where it is none that we know."""
-    node: Any = loss.grad_fn
-    for _ in range(8):
-        name = type(node).__name__
-        if name in _LOSS_NODES:
-            kind = _LOSS_NODES[name]
-            inputs = [type(following).__name__ for following, _ in node.next_functions]
-            if kind == "negative_log_likelihood" and "LogSoftmaxBackward0" in inputs:
-                kind = "cross_entropy"
-            return {"name": kind, "reduction": _REDUCTIONS.get(int(getattr(node, "_saved_reduction", 1)))}
-        following = [edge for edge, _ in getattr(node, "next_functions", ()) if edge is not None]
-        if name not in _TRANSPARENT_NODES or len(following) != 1:
-            return None
-        node = following[0]
-    return None
+def dropout_rates(module: nn.Module) -> list[float]:
+    """Return the dropout rates of the model's layers above 0, each once."""
+    rates = set()
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.dropout._DropoutNd):
+            rates.add(layer.p)
+        elif isinstance(layer, nn.RNNBase | nn.MultiheadAttention) and getattr(layer, "num_layers", 2) > 1:
+            rates.add(layer.dropout)
+    return sorted(float(rate) for rate in rates if rate > 0)
 
 
 def describe_normalization(module: nn.Module) -> list[dict[str, Any]]:
-    """Return kind and constants of each normalization layer, in the model's order."""
+    """Return kind and constants of each normalization layer, in the model's order.
+
+    A batch normalization that trains on its running statistics, not on the batch's, has `"statistics": "running"`.
+    """
     rows: list[dict[str, Any]] = []
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            rows.append({"kind": "batch", "momentum": layer.momentum, "epsilon": layer.eps, "variance": "unbiased"})
+            row = {"kind": "batch", "momentum": layer.momentum, "epsilon": layer.eps, "variance": "unbiased"}
+            running = not layer.training and layer.running_mean is not None
+            rows.append({**row, "statistics": "running"} if running else row)
         elif isinstance(layer, nn.LayerNorm):
             rows.append({"kind": "layer", "epsilon": layer.eps})
         elif isinstance(layer, nn.GroupNorm):
             rows.append({"kind": "group", "epsilon": layer.eps})
+        elif isinstance(layer, nn.RMSNorm):
+            rows.append({"kind": "rms", "epsilon": torch.finfo().eps if layer.eps is None else layer.eps})
     return rows
 
 

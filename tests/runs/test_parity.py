@@ -15,7 +15,7 @@ from trackside.db.errors import UsageError
 from trackside.db.records import RunInfo
 from trackside.db.store import open_store
 from trackside.runs.check_conditions import condition_checks
-from trackside.runs.check_data import start_checks
+from trackside.runs.check_start import start_checks
 from trackside.runs.checks import Subject, worst
 from trackside.runs.parity import check_parity
 
@@ -35,6 +35,10 @@ FINGERPRINTS: dict[str, Any] = {
         "loss": {"name": "cross_entropy", "reduction": "mean"},
         "clipping": None,
         "accumulation": 1,
+        "dropout": [],
+        "random": False,
+        "convolutions": [{"kernel": [3, 3], "stride": [1, 1], "dilation": [1, 1], "padding": [1, 1]}],
+        "activations": ["relu"],
         "normalization": [{"kind": "batch", "momentum": 0.1, "epsilon": 1e-5, "variance": "unbiased"}],
         "trainable_parameter_count": 176,
     },
@@ -68,7 +72,9 @@ def store(sqlite_url):
         yield opened
 
 
-def record(store, framework="torch", *, without=(), reduction="batch", rates=None, environment=None, **changes):
+def record(
+    store, framework="torch", *, without=(), reduction="batch", rates=None, environment=None, loss=1.0, **changes
+):
     """A run with everything recorded; `changes` replaces `fingerprint__key[__key]` or a property of the run."""
     fingerprints = copy.deepcopy(FINGERPRINTS)
     properties = {"precision": "float32", "device": "cpu", **PROPERTIES[framework]}
@@ -91,7 +97,7 @@ def record(store, framework="torch", *, without=(), reduction="batch", rates=Non
         run.describe("train/loss", reduction=reduction)
         for step in range(20):
             rate = {} if rates is None else {"optimizer/learning_rate": rates(step)}
-            run.log({"train/loss": 1.0, **rate}, step=step)
+            run.log({"train/loss": loss if step == 0 else 1.0, **rate}, step=step)
     return run.id
 
 
@@ -174,13 +180,18 @@ def test_a_part_that_one_run_lacks_is_amber(store, fingerprint):
         ("Optimizer", {"arithmetic__optimizer": ADAM}, "SGD in PyTorch, Adam in TensorFlow"),
         ("Loss", {"arithmetic__loss": {"name": "MSELoss", "reduction": "mean"}}, "mean_squared_error, mean in"),
         ("Loss", {"arithmetic__loss": {"name": "cross_entropy", "reduction": "sum"}}, "cross_entropy, sum"),
-        ("Gradient clipping", {"arithmetic__clipping": {"kind": "norm", "value": 1.0}}, "none in PyTorch, norm at 1"),
+        ("Gradient clipping", {"arithmetic__clipping": {"kind": "norm", "value": 1.0}}, "none in PyTorch, norm of all"),
         ("Gradient accumulation", {"arithmetic__accumulation": 4}, "4 in TensorFlow"),
         ("Precision", {"precision": "bf16-mixed"}, "neither losses nor speed"),
         ("Device", {"device": "cuda"}, "speed cannot be compared"),
         ("Number of devices", {"device_count": 2}, "speed cannot be compared"),
         ("Threads", {"environment": {"threads": {"tensorflow_intraop": 1}}}, "4 in PyTorch, 1 in TensorFlow"),
         ("Normalization layers", {"arithmetic__normalization": []}, "none in TensorFlow"),
+        ("Normalization layers",
+         {"arithmetic__normalization": [{"kind": "batch", "momentum": 0.1, "epsilon": 1e-5, "variance": "unbiased",
+                                         "statistics": "running"}]},
+         "statistics running"),
+        ("Dropout", {"arithmetic__dropout": [0.5]}, "none in PyTorch, 0.5 in TensorFlow"),
         ("Learning-rate schedule", {"arithmetic__schedule": {"name": "CosineDecay"}}, "constant in PyTorch"),
     ],
 )  # fmt: skip
@@ -250,7 +261,9 @@ def test_adam_that_decays_decoupled_is_adamw(store):
     _, checks = card(store, *runs[:2])
     assert checks["Optimizer"].verdict == checks["Weight decay"].verdict == "green"
     _, checks = card(store, runs[0], runs[2])
-    assert checks["Optimizer"].verdict == "red"
+    assert checks["Optimizer"].verdict == "green"
+    assert checks["Weight decay"].verdict == "red"
+    assert "0.01 decoupled in PyTorch, 0.01 coupled in TensorFlow" in checks["Weight decay"].reason
 
 
 def test_momentum_under_a_schedule_differs_between_the_stock_optimizers(store):
@@ -277,6 +290,144 @@ def test_schedules_are_judged_by_the_rates_that_were_used(store):
     assert "agree at all 20 steps" in checks[0].reason
     assert "differ from step 7 on: 0.0125 in PyTorch, 0.0111111 in TensorFlow" in checks[1].reason
     assert checks[1].values[runs[0]] == "CosineAnnealingLR (T_max 20)"
+
+
+def test_one_schedule_from_another_rate_is_said_once(store):
+    def run(framework, rate):
+        changes = {"arithmetic__schedule": {"name": "StepLR"}, "arithmetic__optimizer__learning_rate": rate}
+        return record(store, framework, rates=lambda step: rate / (1 + step // 5), **changes)
+
+    _, checks = card(store, run("torch", 0.1), run("tensorflow", 0.2))
+    assert checks["Learning rate"].verdict == "red"
+    assert checks["Learning-rate schedule"].verdict == "green"
+    assert "one schedule, from different ones" in checks["Learning-rate schedule"].reason
+
+
+def test_weight_decay_of_some_parameters_is_not_that_of_all(store):
+    adamw = {**ADAM, "weight_decay": 0.01, "weight_decay_kind": "decoupled", "weight_decay_parameters": 144}
+    others = [adamw, {**adamw, "weight_decay_parameters": 176}, {**adamw, "weight_decay_parameters": None}]
+    runs = [record(store, arithmetic__optimizer=optimizer) for optimizer in others]
+    _, checks = card(store, runs[0], runs[1])
+    assert checks["Weight decay"].verdict == "red"
+    assert "0.01 decoupled of 144 parameters" in checks["Weight decay"].reason
+    assert card(store, runs[0], runs[2])[1]["Weight decay"].verdict == "green"
+
+
+def test_another_part_of_the_same_weights_is_trained(store):
+    tensors = FINGERPRINTS["init/weights"]["tensors"]
+    conv, scale, shift = tensors
+    frozen = record(
+        store,
+        "tensorflow",
+        init_weights__tensors=[scale, shift],
+        init_weights__frozen=[{"name": "conv/kernel", **conv}],
+        arithmetic__trainable_parameter_count=32,
+    )
+    _, checks = card(store, record(store), frozen)
+    assert checks["Initial weights"].verdict == "green"
+    assert checks["Trainable parameters"].verdict == "red"
+    assert "176 in PyTorch, 32 in TensorFlow; TensorFlow leaves conv/kernel as they" in (
+        checks["Trainable parameters"].reason
+    )
+    # A tensor that only one framework has, and does not train, is none of the other's business.
+    unused = record(store, init_weights__frozen=[{"name": "bias_hh", "count": 16, "norm": 0.0, "mean": 0.0}])
+    assert all(card(store, unused, record(store))[1][name].verdict == "green" for name in checks if "eight" in name)
+
+
+def test_weights_of_samples_are_no_other_samples(store):
+    weighted = {"data_batches__digests": ["w1", "w2"], "data_batches__digests_without_weights": ["a1", "b2"]}
+    run = record(store, "tensorflow", **weighted)
+    check = card(store, record(store), run)[1]["Batch order"]
+    assert check.verdict == "green"
+    assert "those of TensorFlow have weights beside them" in check.reason
+    both = record(store, **{**weighted, "data_batches__digests": ["v1", "v2"]})
+    assert "not their weights" in card(store, both, run)[1]["Batch order"].reason
+    in_batch = record(store, data_batches__digests=["w1", "w2"])
+    assert card(store, in_batch, run)[1]["Batch order"].verdict == "green"
+
+
+# ---- The first loss ----
+
+
+def first_loss(store, *, of_torch=None, **changes):
+    runs = record(store, **(of_torch or {})), record(store, "tensorflow", **changes)
+    return card(store, *runs)[1].get("First loss")
+
+
+VALID = [{"kernel": [3, 3], "stride": [1, 1], "dilation": [1, 1], "padding": [0, 0]}]
+
+
+def test_networks_that_compute_another_function_are_told_by_their_first_loss(store):
+    check = first_loss(store, loss=1.001)
+    assert check.verdict == "red"
+    assert "the loss is 1 in PyTorch, 1.001 in TensorFlow" in check.reason
+    assert "padding, activations and normalisation" in check.reason
+    padding = first_loss(store, loss=1.001, arithmetic__convolutions=VALID)
+    assert "the padding of the convolutions is 1 × 1 in PyTorch, 0 × 0 in TensorFlow" in padding.reason
+    activation = first_loss(store, loss=1.001, arithmetic__activations=["gelu"])
+    assert "the activations are relu in PyTorch, gelu in TensorFlow" in activation.reason
+    assert first_loss(store, loss=float("nan")).verdict == "amber"
+
+
+@pytest.mark.parametrize(
+    ("precision", "same", "other"), [("float32", 5e-6, 5e-5), ("float64", 5e-8, 1e-6), ("bf16-mixed", 5e-3, 0.05)]
+)
+def test_how_far_apart_rounding_leaves_a_first_loss(store, precision, same, other):
+    how = {"of_torch": {"precision": precision}, "precision": precision}
+    assert first_loss(store, loss=1 + same, **how).verdict == "green"
+    assert first_loss(store, loss=1 + other, **how).verdict == "red"
+
+
+def test_a_first_loss_rounded_coarsely_does_not_hide_another_padding(store):
+    how = {"of_torch": {"precision": "bf16-mixed"}, "precision": "bf16-mixed", "arithmetic__convolutions": VALID}
+    check = first_loss(store, loss=1.001, **how)
+    assert check.verdict == "amber"
+    assert "padding" in check.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"arithmetic__random": True}, "TensorFlow drew random numbers"),
+        ({"arithmetic__random": None}, "whether TensorFlow drew random numbers is not known"),
+        ({"reduction": "epoch_mean"}, "no batch's own"),
+        ({"device_count": 2}, "one device's share"),
+        ({"without": ("init/weights",)}, "initial weights could not be established"),
+    ],
+)
+def test_a_first_loss_that_may_differ_says_why(store, changes, sentence):
+    check = first_loss(store, loss=1.5, **changes)
+    assert check.verdict == "amber"
+    assert sentence in check.reason
+    assert first_loss(store, **changes).verdict == "green"  # no accident makes them agree to five digits
+
+
+def test_a_first_loss_that_another_check_explains_is_left_out(store):
+    assert first_loss(store, loss=1.5, arithmetic__loss={"name": "cross_entropy", "reduction": "sum"}) is None
+    assert first_loss(store, loss=1.5, data_batches__digests=["b2", "a1", "c3"]) is None
+
+
+def test_a_run_without_its_first_step_has_no_first_loss(store):
+    url = store.url.render_as_string(hide_password=False)
+    with trackside.start_run(name="late", store=url) as run:
+        run.log({"train/loss": 1.0}, step=1)
+    check = card(store, record(store), run.id)[1]["First loss"]
+    assert check.verdict == "amber"
+    assert "for late: no train/loss was logged at step 0" in check.reason
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [{"name": "own_loss", "reduction": "mean"}, {"name": "cross_entropy"}, None, {"name": "<lambda>"}],
+)
+def test_a_loss_without_a_common_name_is_known_by_its_value(store, loss):
+    runs = record(store), record(store, "tensorflow", arithmetic__loss=loss)
+    check = card(store, *runs)[1]["Loss"]
+    assert check.verdict == "green"
+    assert "same value for the same weights and batch" in check.reason
+    runs = record(store), record(store, "tensorflow", arithmetic__loss=loss, loss=2.0)
+    _, checks = card(store, *runs)
+    assert (checks["Loss"].verdict, checks["First loss"].verdict) == ("amber", "red")
 
 
 def test_several_optimizers_are_compared_one_by_one(store):

@@ -123,3 +123,20 @@ def test_after_a_batch_without_digest_the_list_ends() -> None:
     data.add([IMAGES])
     data.close()
     assert records[-1]["digests"] == [batch_digest([IMAGES])]
+
+
+def test_batches_with_weights_of_samples_are_known_without_them_too() -> None:
+    records: list[dict[str, Any]] = []
+    data = DataFingerprint(records.append)
+    weights = np.linspace(0.5, 1.5, len(IMAGES))
+    data.add([IMAGES, LABELS, weights], weights=1)
+    data.close()
+    assert records[-1]["digests"] == [batch_digest([IMAGES, LABELS, weights])]
+    assert records[-1]["digests_without_weights"] == [batch_digest([IMAGES, LABELS])]
+
+
+def test_frozen_tensors_are_listed_by_name() -> None:
+    found = weights_fingerprint([np.ones(3)], [("conv.bias", np.zeros(2))])
+    assert found["parameter_count"] == 3
+    assert found["frozen"] == [{"name": "conv.bias", "count": 2, "norm": 0.0, "mean": 0.0}]
+    assert "frozen" not in weights_fingerprint([np.ones(3)])

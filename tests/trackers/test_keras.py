@@ -294,6 +294,21 @@ def test_validation_is_logged_at_the_last_update_before_it(tracker: KerasTracker
     assert found.fingerprints["evaluation"]["digests"] == [batch_digest([X[40:], Y[40:]])]
 
 
+def test_what_a_callback_adds_to_the_results_of_a_validation_is_logged_with_them(
+    tracker: KerasTracker, read: Any
+) -> None:
+    measured = []
+
+    def measure(epoch: int, logs: dict[str, float]) -> None:
+        measured.append(0.5 + 0.125 * epoch)
+        logs["val_f1"] = measured[-1]
+
+    fit(make_model(), keras.callbacks.LambdaCallback(on_epoch_end=measure), tracker, validation_split=0.2)
+    found = read()
+    assert found.values("val/f1") == measured
+    assert found.steps("val/f1") == found.steps("val/loss") == [2, 5]
+
+
 def test_log_every_thins_out_the_record(url: str, read: Any) -> None:
     fit(make_model(), KerasTracker(name="run", store=url, system=False, log_every=3))
     assert read().steps("train/loss") == [0, 3, 6]

@@ -9,7 +9,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from trackside.trackers import keras_model, keras_settings  # noqa: E402
+from trackside.trackers import keras_layers, keras_model, keras_settings  # noqa: E402
 
 pytestmark = pytest.mark.framework
 
@@ -63,6 +63,8 @@ def test_an_optimizer_that_computes_otherwise_is_taken_at_its_word() -> None:
     declared = keras_model.describe_optimizer(Declared(0.1, weight_decay=0.1))
     assert (declared["weight_decay_kind"], declared["epsilon_kind"]) == ("coupled", "outside")
     assert "epsilon_kind" not in keras_model.describe_optimizer(Undeclared(0.1))
+    assert declared["name"] == "Adam"
+    assert keras_model.describe_optimizer(Undeclared(0.1))["name"] == "Undeclared"
 
 
 def test_loss_scaling_is_looked_under() -> None:
@@ -143,6 +145,8 @@ def test_normalization_in_pytorchs_convention() -> None:
     ]
     model.layers[1].running_variance = "unbiased"
     assert keras_model.describe_normalization(model)[0]["variance"] == "unbiased"
+    model.layers[1].trainable = False
+    assert keras_model.describe_normalization(model)[0]["statistics"] == "running"
 
 
 def test_the_two_biases_of_a_gru_are_two_tensors() -> None:
@@ -166,6 +170,68 @@ def test_parameters_are_what_can_be_trained_frozen_or_not_and_no_statistics() ->
     arrays = list(keras_model.trainable_arrays(model))
     assert sum(array.size for array in arrays) == kernels - 40
     assert all(isinstance(array, np.ndarray) for array in arrays)
+    frozen = dict(keras_model.frozen_arrays(model))
+    assert [name.rpartition("/")[2] for name in frozen] == ["kernel", "bias"]
+    assert sum(array.size for array in frozen.values()) == 40
+
+
+def test_weight_decay_says_of_how_many_parameters() -> None:
+    model = make_network()
+    optimizer = optimizers.AdamW(0.1, weight_decay=0.01)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    found = keras_model.describe_optimizer(optimizer, model.trainable_variables)
+    assert found["weight_decay_parameters"] == 9 * 4 + 144 * 2
+
+
+def test_losses_that_have_more_to_them() -> None:
+    smooth = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    assert keras_model.describe_one_loss(smooth)["label_smoothing"] == 0.1
+    model = keras.Sequential([layers.Input((3,)), layers.Dense(2, kernel_regularizer="l2")])
+    model.compile("sgd", "mse")
+    assert keras_model.describe_loss(model) == {"name": "mean_squared_error", "reduction": "mean", "penalties": True}
+
+
+def test_convolutions_with_the_padding_that_comes_before_them() -> None:
+    model = keras.Sequential(
+        [
+            layers.Input((16, 16, 2)),
+            layers.Conv2D(2, 3, padding="same", dilation_rate=2, activation="gelu"),
+            layers.Conv2D(2, 3, padding="same", strides=2),
+            layers.ZeroPadding2D((2, 1)),
+            layers.DepthwiseConv2D(3, strides=2),
+            layers.ZeroPadding2D(((0, 1), (0, 1))),
+            layers.Conv2D(2, 2, activation="relu"),
+            layers.SeparableConv2D(2, 3),
+            layers.LeakyReLU(0.2),
+            layers.Conv2DTranspose(2, 2),
+        ]
+    )
+    rows = keras_layers.describe_convolutions(model)
+    assert rows[0] == {"kernel": [3, 3], "stride": [1, 1], "dilation": [2, 2], "padding": [2, 2]}
+    assert [row["padding"] for row in rows] == [[2, 2], None, [2, 1], None, [0, 0], [0, 0], None]
+    assert rows[2]["stride"] == [2, 2]
+    assert rows[5]["kernel"] == [1, 1]
+    assert keras_layers.describe_activations(model) == ["gelu", "leaky_relu 0.2", "relu"]
+
+
+def test_random_layers() -> None:
+    model = keras.Sequential(
+        [layers.Input((4, 3)), layers.LSTM(3, recurrent_dropout=0.1), layers.Dropout(0.5), layers.Dropout(0.0)]
+    )
+    assert keras_layers.dropout_rates(model) == [0.1, 0.5]
+    before = keras_layers.random_draws(model)
+    model(np.zeros((1, 4, 3)), training=True)
+    assert keras_layers.random_draws(model) != before
+    quiet = keras.Sequential([layers.Input((4, 3)), layers.LSTM(3)])
+    before = keras_layers.random_draws(quiet)
+    quiet(np.zeros((1, 4, 3)), training=True)
+    assert keras_layers.random_draws(quiet) == before
+
+
+def test_a_layer_that_keras_never_builds_has_its_name_all_the_same() -> None:
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(3, name="dense"), layers.LeakyReLU(name="leaky")])
+    described = keras_model.describe_model(model)
+    assert [layer["name"] for layer in described["layers"]] == ["dense", "leaky"]
 
 
 def test_how_a_model_runs() -> None:

@@ -74,7 +74,7 @@ def test_every_step_leaves_a_row_and_keras_sees_its_own_logs_only(how: dict[str,
 def test_the_first_batches_are_handed_out_in_order(how: dict[str, Any]) -> None:
     batches: list[list[Any]] = []
     model = make_model(**how)
-    run_epoch(model, StepProbe(model, on_batch=batches.append, keep_batches=2))
+    run_epoch(model, StepProbe(model, on_batch=lambda arrays, weights: batches.append(arrays), keep_batches=2))
     assert len(batches) == 2
     for index, (x, y) in enumerate(batches):
         np.testing.assert_array_equal(x, X[index * BATCH : (index + 1) * BATCH])
@@ -168,7 +168,7 @@ def test_text_has_no_digest() -> None:
     batches: list[Any] = []
     model = Reader()
     model.compile("sgd", "mse", jit_compile=False)
-    probe = StepProbe(model, on_batch=batches.append)
+    probe = StepProbe(model, on_batch=lambda arrays, weights: batches.append(arrays))
     probe.build()(iter(tf.data.Dataset.from_tensor_slices(["one", "three"]).batch(2)))
     assert probe.read()[0].values["samples"] == 2
     assert batches == []
@@ -221,7 +221,9 @@ def test_an_evaluation_counts_its_samples_and_keeps_its_first_batches(how: dict[
     model = make_model(**how)
     model.make_test_function()
     before = dict(vars(model))
-    probe = EvaluationProbe(model, on_batch=batches.append, keep_batches=2, guard=Guard())
+    probe = EvaluationProbe(
+        model, on_batch=lambda arrays, weights: batches.append(arrays), keep_batches=2, guard=Guard()
+    )
     assert probe.records
     function = probe.build()
     assert vars(model) == before

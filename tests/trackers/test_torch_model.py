@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -11,7 +13,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
 
-from trackside.trackers import torch_model  # noqa: E402
+from trackside.trackers import torch_graph, torch_model  # noqa: E402
 from trackside.trackers.torch_batches import batch_size  # noqa: E402
 
 pytestmark = pytest.mark.framework
@@ -67,7 +69,13 @@ TARGET = torch.tensor([0, 1, 2, 0])
     ("loss", "expected"),
     [
         (F.cross_entropy(LOGITS, TARGET), ("cross_entropy", "mean")),
-        (F.cross_entropy(LOGITS, TARGET, reduction="sum") / 3, ("cross_entropy", "sum")),
+        (F.cross_entropy(LOGITS, TARGET, reduction="sum"), ("cross_entropy", "sum")),
+        (F.cross_entropy(LOGITS, TARGET, reduction="sum") / 3, ("cross_entropy", None)),
+        (F.cross_entropy(LOGITS, TARGET) * 0.5, ("cross_entropy", None)),
+        (F.cross_entropy(LOGITS, TARGET, reduction="none").mean(), ("cross_entropy", "mean")),
+        (F.mse_loss(LOGITS, LOGITS.detach(), reduction="none").sum(), ("mean_squared_error", "sum")),
+        (F.cross_entropy(LOGITS, TARGET) + torch.ones(()), ("cross_entropy", "mean")),
+        (F.cross_entropy(LOGITS, TARGET, label_smoothing=0.1), None),
         (F.nll_loss(LOGITS, TARGET), ("negative_log_likelihood", "mean")),
         (F.mse_loss(LOGITS, LOGITS.detach()), ("mean_squared_error", "mean")),
         (F.binary_cross_entropy_with_logits(LOGITS, torch.ones(4, 3)), ("binary_cross_entropy", "mean")),
@@ -77,8 +85,52 @@ TARGET = torch.tensor([0, 1, 2, 0])
     ],
 )
 def test_loss_is_found_in_the_graph_or_not_guessed(loss: Any, expected: tuple[str, str] | None) -> None:
-    found = torch_model.loss_of_graph(loss)
-    assert (None if found is None else (found["name"], found["reduction"])) == expected
+    found = torch_graph.loss_of_graph(loss)
+    assert (None if found is None else (found["name"], found.get("reduction"))) == expected
+
+
+def test_what_lightning_divides_a_loss_by_is_no_scale_of_it() -> None:
+    loss = F.cross_entropy(LOGITS, TARGET) / 4
+    assert torch_graph.loss_of_graph(loss, batches=4) == {"name": "cross_entropy", "reduction": "mean"}
+    weighted = F.cross_entropy(LOGITS, TARGET, weight=torch.ones(3))
+    assert torch_graph.loss_of_graph(weighted) == {"name": "cross_entropy", "reduction": "mean", "weighted": True}
+
+
+def test_convolutions_and_activations_are_read_off_what_was_called() -> None:
+    weight, reused = nn.Parameter(torch.randn(2, 2, 3, 3)), nn.Parameter(torch.randn(2, 2, 1, 1))
+    image = torch.randn(4, 2, 8, 8)
+    x = F.conv2d(F.pad(image.requires_grad_(), (1, 1, 2, 2)), weight, padding=1, stride=2)
+    x = F.gelu(F.conv2d(F.conv2d(x, reused), reused), approximate="tanh")
+    x = F.conv2d(F.pad(x, (0, 1, 0, 1)), nn.Parameter(torch.randn(2, 2, 2, 2)), dilation=2)
+    x = F.leaky_relu(F.conv_transpose2d(x, nn.Parameter(torch.randn(2, 2, 2, 2))), 0.2).relu()
+    found = torch_graph.describe_operations(F.selu(F.elu(x)).sum())
+    assert found["activations"] == ["elu", "gelu tanh", "leaky_relu 0.2", "relu", "selu"]
+    by_kernel = {(tuple(row["kernel"]), tuple(row["stride"])): row for row in found["convolutions"]}
+    assert by_kernel[(3, 3), (2, 2)] == {"kernel": [3, 3], "stride": [2, 2], "dilation": [1, 1], "padding": [3, 2]}
+    assert by_kernel[(1, 1), (1, 1)]["padding"] == [0, 0]
+    assert [row["padding"] for row in found["convolutions"] if row["kernel"] == [2, 2]] == [None, None]
+    assert len(found["convolutions"]) == 4
+    assert torch_graph.describe_operations(LOGITS.sum()) == {}
+
+
+@pytest.mark.parametrize(("pad", "padding"), [(0, [1, 1]), (1, None)])
+def test_padding_of_the_images_themselves_has_no_part_in_the_graph(pad: int, padding: Any) -> None:
+    images = torch.randn(4, 8, 8)
+    loss = F.conv2d(F.pad(images[:, None], (pad,) * 4), nn.Parameter(torch.randn(2, 1, 3, 3)), padding=1).sum()
+    assert torch_graph.describe_operations(loss, [images.shape])["convolutions"][0]["padding"] == padding
+
+
+def test_a_graph_that_shows_no_operations() -> None:
+    assert torch_graph.describe_operations(torch.zeros(())) == {}
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(1), np.random.rand, random.random])
+def test_random_numbers_leave_a_trace(draw: Any) -> None:
+    before = torch_graph.random_state(torch.device("cpu"))
+    LOGITS.softmax(1)
+    assert torch_graph.random_state(torch.device("cpu")) == before
+    draw()
+    assert torch_graph.random_state(torch.device("cpu")) != before
 
 
 def test_loss_layer() -> None:
@@ -87,6 +139,59 @@ def test_loss_layer() -> None:
         "reduction": "sum",
     }
     assert torch_model.describe_loss(nn.ModuleList([nn.MSELoss(), nn.L1Loss()])) is None
+
+
+def test_loss_layer_with_smoothing_or_weights() -> None:
+    found = torch_model.describe_loss(nn.ModuleList([nn.CrossEntropyLoss(torch.ones(3), label_smoothing=0.1)]))
+    assert found == {"name": "cross_entropy", "reduction": "mean", "label_smoothing": 0.1, "weighted": True}
+
+
+def test_an_optimizer_of_ones_own_goes_by_the_name_of_what_it_computes() -> None:
+    class Mine(torch.optim.AdamW):  # type: ignore[misc, name-defined]
+        pass
+
+    class Other(torch.optim.AdamW):  # type: ignore[misc, name-defined]
+        def step(self, closure: Any = None) -> Any:
+            return None
+
+    torch.optim.AdamW(WEIGHT)
+    assert torch_model.describe_optimizer(Mine(WEIGHT))["name"] == "AdamW"
+    assert torch_model.describe_optimizer(Mine(WEIGHT))["weight_decay_kind"] == "decoupled"
+    assert torch_model.describe_optimizer(Other(WEIGHT))["name"] == "Other"
+
+
+def test_groups_that_differ_in_whether_they_decay_are_one_decay_of_some_parameters() -> None:
+    groups = [{"params": [nn.Parameter(torch.zeros(2))], "weight_decay": 0.0}, {"params": WEIGHT}]
+    found = torch_model.describe_optimizer(torch.optim.AdamW(groups, weight_decay=0.1))
+    assert (found["weight_decay"], found["weight_decay_kind"], found["weight_decay_parameters"]) == (
+        0.1,
+        "decoupled",
+        6,
+    )
+    assert "groups" not in found
+
+
+def test_what_no_optimizer_has_is_not_trained() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    trained = torch_model.trained_ids([torch.optim.SGD(model[1].parameters(), lr=0.1)])
+    assert torch_model.trainable_count(model, trained) == 4
+    assert [name for name, _ in torch_model.frozen_arrays(model, trained)] == ["0.weight", "0.bias"]
+    assert sum(array.size for array in torch_model.trainable_arrays(model, trained)) == 4
+    # An optimizer with copies of its own says nothing of the model's parameters.
+    copies = torch_model.trained_ids([torch.optim.SGD([nn.Parameter(torch.zeros(3))], lr=0.1)])
+    assert torch_model.trainable_count(model, copies) == 13
+    assert torch_model.trained_ids([]) is None
+
+
+def test_dropout_and_normalization() -> None:
+    model = nn.ModuleList(
+        [nn.Dropout(0.5), nn.Dropout(0.0), nn.LSTM(2, 2, num_layers=2, dropout=0.1), nn.LSTM(2, 2),
+         nn.MultiheadAttention(4, 2, dropout=0.2), nn.BatchNorm1d(2), nn.BatchNorm1d(2).eval(), nn.RMSNorm(2, eps=1e-6)]
+    )  # fmt: skip
+    assert torch_model.dropout_rates(model) == [0.1, 0.2, 0.5]
+    batch = {"kind": "batch", "momentum": 0.1, "epsilon": 1e-5, "variance": "unbiased"}
+    rms = {"kind": "rms", "epsilon": 1e-6}
+    assert torch_model.describe_normalization(model) == [batch, {**batch, "statistics": "running"}, rms]
 
 
 def test_model_summary_counts_shared_frozen_and_lazy_parameters() -> None:

@@ -191,8 +191,7 @@ def _pay_fraudulently(world: _World, count: int, generator: np.random.Generator)
 def _shared_out(count: int) -> Int64Array:
     """So many frauds of each form."""
     bounds = np.rint(np.cumsum(SHARES) * count).astype(np.int64)
-    counts: Int64Array = np.diff(bounds, prepend=0)
-    return counts
+    return np.asarray(np.diff(bounds, prepend=0))
 
 
 def _look_back(world: _World, drawn: _Drawn) -> Float64Array:

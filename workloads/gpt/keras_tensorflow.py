@@ -31,13 +31,13 @@ class CausalSelfAttention(layers.Layer):  # type: ignore[misc]
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.heads = width, gpt.heads(width)
         self.qkv = layers.Dense(3 * width)  # queries, keys and values of all heads
         self.projection = layers.Dense(width)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:  # (B, T, C)
-        size = self.width // gpt.HEADS
-        qkv = ops.reshape(self.qkv(x), (-1, gpt.CONTEXT, 3, gpt.HEADS, size))
+        size = self.width // self.heads
+        qkv = ops.reshape(self.qkv(x), (-1, gpt.CONTEXT, 3, self.heads, size))
         q, k, v = ops.unstack(qkv, axis=2)  # each (B, T, H, C/H)
         scores = ops.einsum("bthd,bshd->bhts", q, k) / math.sqrt(size)  # (B, H, T, T)
         scores = ops.where(np.tri(gpt.CONTEXT, dtype=bool), scores, -math.inf)  # what comes later has no share
@@ -73,7 +73,7 @@ class GPT(keras.Model):  # type: ignore[misc]
         super().__init__()
         self.tokens = layers.Embedding(SYMBOLS, width)
         self.positions = layers.Embedding(gpt.CONTEXT, width)
-        self.blocks = [Block(width) for _ in range(gpt.LAYERS)]
+        self.blocks = [Block(width) for _ in range(gpt.layers(width))]
         self.norm = layers.LayerNormalization(epsilon=gpt.NORM_EPSILON)
 
     def call(self, tokens: tf.Tensor) -> tf.Tensor:  # (B, T)

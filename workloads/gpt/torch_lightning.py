@@ -24,11 +24,12 @@ class CausalSelfAttention(nn.Module):  # type: ignore[misc]
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.heads = gpt.heads(width)
         self.qkv = nn.Linear(width, 3 * width)  # queries, keys and values of all heads
         self.projection = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, C)
-        q, k, v = self.qkv(x).unflatten(-1, (3, gpt.HEADS, -1)).permute(2, 0, 3, 1, 4)  # each (B, H, T, C/H)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, H, T, C/H)
         # softmax(q kᵀ / √(C/H)) v, with what comes later left out of the softmax
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, C/H)
         return self.projection(y.transpose(1, 2).flatten(2))  # (B, T, C)
@@ -59,7 +60,7 @@ class GPT(pl.LightningModule):  # type: ignore[misc]
         self.steps = steps
         self.tokens = nn.Embedding(SYMBOLS, width)
         self.positions = nn.Embedding(gpt.CONTEXT, width)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(gpt.LAYERS))
+        self.blocks = nn.ModuleList(Block(width) for _ in range(gpt.layers(width)))
         self.norm = nn.LayerNorm(width, eps=gpt.NORM_EPSILON)
 
     def forward(self, tokens: Tensor) -> Tensor:  # (B, T)

@@ -75,7 +75,7 @@ def simulate(users: int, items: int, picks: int, negatives: int, candidates: int
 
 def _logits(users: int, items: int, generator: np.random.Generator) -> Float64Array:
     """How much each user is drawn to each item, up to a constant: (users, items)."""
-    taste: Float64Array = generator.standard_normal((users, TRAITS)) @ generator.standard_normal((TRAITS, items))
+    taste = generator.standard_normal((users, TRAITS)) @ generator.standard_normal((TRAITS, items))
     rank = generator.permutation(items) + 1.0
     logits: Float64Array = FIT / np.sqrt(TRAITS) * taste - ZIPF_EXPONENT * np.log(rank)
     return logits
