@@ -15,7 +15,7 @@ from flask_compress import Compress
 from ..db.errors import StoreError, TracksideError
 from .badges import icon
 from .downloads import add_downloads
-from .pages import compare, runs
+from .pages import claims, compare, runs
 from .query import CompareQuery
 from .scripts import page_scripts
 from .security import check_binding, protect
@@ -83,6 +83,7 @@ def create_app(
     _route(app, source, links)
     runs.register(app, source)
     compare.register(app, source, links)
+    claims.register(app, source)
     add_downloads(server, source)
     _compress(server)
     _cache(server)
@@ -106,6 +107,7 @@ def _shell(links: TensorBoardLinks) -> Component:
                     html.Nav(
                         [
                             dcc.Link("Runs", href="/", id="nav-runs"),
+                            dcc.Link("Claims", href="/claims", id="nav-claims"),
                             html.A("TensorBoard", href=links.base_url, target="_blank", rel="noreferrer")
                             if links.base_url
                             else None,
@@ -151,6 +153,8 @@ def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
                 return runs.layout(source, search or ""), key
             if path == "/compare":
                 return compare.layout(source, links, search or ""), key
+            if path == "/claims":
+                return claims.layout(source, search or ""), key
         except StoreError as error:
             return _broken(str(error)), ["broken"]
         except TracksideError as error:

@@ -15,7 +15,7 @@ from trackside.cli import app
 from trackside.db.engine import resolve_url
 from trackside.runs.journal import journal_folder
 
-COMMANDS = ["demo", "workloads", "run", "dashboard", "runs", "compare", "export", "sync", "db", "doctor"]
+COMMANDS = ["demo", "workloads", "run", "claims", "dashboard", "runs", "compare", "export", "sync", "db", "doctor"]
 SUBCOMMANDS = [
     *(["runs", name] for name in ("list", "show", "tag", "untag", "note", "baseline", "rm", "restore")),
     ["db", "upgrade"],

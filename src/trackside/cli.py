@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import compare, parity, runs, store, train
+from .commands import claims, compare, parity, runs, store, train
 from .commands.shared import err
 from .db.errors import TracksideError
 
@@ -25,6 +25,7 @@ app.command()(train.demo)
 app.command()(train.workloads)
 app.command()(train.run)
 app.command()(parity.parity)
+app.command()(claims.claims)
 app.command()(train.dashboard)
 app.add_typer(runs.app, name="runs")
 app.command()(compare.compare)
