@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trackside.db.errors import UsageError
@@ -93,6 +93,7 @@ def test_edges_of_a_growing_run_move_only_when_the_range_doubles():
 
 
 @given(positions, positions, st.integers(2, 2000))
+@example(0.0, -5e-324, 2)
 def test_a_grid_covers_its_range_with_no_more_buckets_than_asked(one, other, count):
     low, high = sorted((one, other))
     grid = bucket_grid(low, high, count)
