@@ -131,7 +131,7 @@ def resample(x: ArrayLike, values: ArrayLike, *, grid: Grid | None = None, bucke
         raise UsageError("A position is NaN or infinite: leave points out whose place on the axis is unknown.")
     if grid is None:
         grid = bucket_grid(low, high, buckets)
-    elif math.floor(low / grid.width) < grid.first or math.floor(high / grid.width) >= grid.first + grid.count:
+    elif _bucket(low, grid.width) < grid.first or math.floor(high / grid.width) >= grid.first + grid.count:
         raise UsageError(f"Points from {low} to {high} lie outside the buckets: make the grid over all of the points.")
     return _resample(positions, numbers, grid)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_each_bucket_equals_what_a_loop_finds_in_it(pairs, count):
     expected: dict[int, list[int]] = {}
     for i in order:
         if math.isfinite(y[i]):
-            expected.setdefault(math.floor(x[i] / grid.width), []).append(i)
+            expected.setdefault(math.floor(Fraction(x[i]) / Fraction(grid.width)), []).append(i)
     assert len(found.x) == len(expected)
     for at, key in enumerate(sorted(expected)):
         inside = expected[key]
