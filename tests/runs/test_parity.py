@@ -370,6 +370,17 @@ def test_networks_that_compute_another_function_are_told_by_their_first_loss(sto
     assert first_loss(store, loss=float("nan")).verdict == "amber"
 
 
+def test_two_kinds_of_gelu_are_told_apart_where_the_first_loss_is_not(store):
+    exact, approximate = ({"arithmetic__activations": [kind, "relu"]} for kind in ("gelu", "gelu tanh"))
+    check = first_loss(store, of_torch=exact, loss=1 + 1e-6, **approximate)
+    assert check.verdict == "red"
+    assert "gelu in PyTorch, gelu tanh in TensorFlow" in check.reason
+    assert first_loss(store, of_torch=exact, **exact).verdict == "green"
+    assert (
+        first_loss(store, of_torch=exact, arithmetic__activations=["relu"]).verdict == "green"
+    )  # called as a function
+
+
 @pytest.mark.parametrize(
     ("precision", "same", "other"), [("float32", 5e-6, 5e-5), ("float64", 5e-8, 1e-6), ("bf16-mixed", 5e-3, 0.05)]
 )

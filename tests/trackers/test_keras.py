@@ -977,7 +977,8 @@ def test_the_run_says_what_was_trained_and_how(url: str, read: Any) -> None:
     arithmetic = found.fingerprints["arithmetic"]
     assert arithmetic["optimizer"] == {
         "name": "AdamW", "learning_rate": 0.01, "weight_decay": 0.02, "weight_decay_kind": "decoupled",
-        "betas": [0.9, 0.999], "epsilon": 1e-7, "epsilon_kind": "hat",
+        "weight_decay_parameters": 6 * 8 + 8 + 2 * 8 + 8 * 3 + 3, "betas": [0.9, 0.999], "epsilon": 1e-7,
+        "epsilon_kind": "hat",
     }  # fmt: skip
     assert arithmetic["clipping"] == {"kind": "variable_norm", "value": 1.0}
     assert arithmetic["schedule"] is None
