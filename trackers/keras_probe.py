@@ -150,7 +150,7 @@ class StepProbe:
         """Return the row of an execution of one step, as it was written; None where only `read` can tell.
 
         Returns:
-            When the step began, when its batch had arrived, the learning rate, when it was done, and the values of
+            When the step began, when its batch had arrived, when it was done, the learning rates, and the values of
             `values.columns`. The row stays until `read` or `take_usual_row` takes it.
         """
         rows = self._rows

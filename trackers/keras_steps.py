@@ -141,8 +141,7 @@ class StepRecorder:
         session.step = step = self._step
         self._step += 1
         session.epoch = done = epochs_done(epoch, batch, self._batches)
-        # Between the rate and the values lies when the step was done.
-        log_row(step, done, session.samples, (row[2], *row[4:samples_at], *row[samples_at + 1 :], *times))
+        log_row(step, done, session.samples, (*row[3:samples_at], *row[samples_at + 1 :], *times))
         return True
 
     def _learn(self, metrics: Mapping[str, float], time: StepTime | None) -> None:
