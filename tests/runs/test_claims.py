@@ -12,8 +12,8 @@ import pytest
 import trackside
 from trackside.db.records import RunInfo
 from trackside.db.store import open_store
-from trackside.runs.claim_evidence import Evidence, Trained, compare_forms, processor_percent
-from trackside.runs.claim_judging import Comparison, Part, lean, overall
+from trackside.runs.claim_evidence import Comparison, Evidence, Trained, compare_forms, processor_percent
+from trackside.runs.claim_judging import Part, lean, overall
 from trackside.runs.claim_records import FINGERPRINT, PROJECT, RUN_NAME, WORKLOAD, ClaimRecord, read_records
 from trackside.runs.claim_text import report_html, report_markdown, value_text
 from trackside.runs.claims import CLAIMS, ClaimVerdict, claim_verdicts, judge_claim
@@ -290,8 +290,8 @@ def test_5_only_a_gpu_decides(device, torch, keras, verdict):
 
 
 def halves(memory: list[float], rate: list[float]) -> Trained:
-    base = {"peak_memory_bytes": [100.0, 101.0], "samples_per_second": [50.0, 51.0]}
-    mixed = {"peak_memory_bytes": memory, "samples_per_second": rate}
+    base: dict[str, Any] = {"peak_memory_bytes": [100.0, 101.0], "samples_per_second": [50.0, 51.0]}
+    mixed: dict[str, Any] = {"peak_memory_bytes": memory, "samples_per_second": rate}
     return Trained(
         workload="gpt",
         forms=tuple(
