@@ -93,17 +93,19 @@ def _overview(verdicts: Sequence[ClaimVerdict]) -> Component:
     rows = [
         html.Tr(
             [
-                html.Td(html.A(f"{one.number}. {one.claim}", href=f"#claim-{one.number}")),
                 html.Td(_verdict(one.verdict)),
+                html.Td(html.A(f"{one.number}. {one.claim}", href=f"#claim-{one.number}")),
             ]
         )
         for one in verdicts
     ]
-    head = html.Tr([html.Th("Claim", scope="col"), html.Th("Verdict", scope="col")])
+    head = html.Tr([html.Th("Verdict", scope="col"), html.Th("Claim", scope="col")])
     return html.Section(
         [
             html.P(EXPLANATION, className="soft card-body claim-explanation"),
-            html.Div(html.Table([html.Thead(head), html.Tbody(rows)], className="plain"), className="scroll"),
+            html.Div(
+                html.Table([html.Thead(head), html.Tbody(rows)], className="plain claim-overview"), className="scroll"
+            ),
         ],
         className="card",
         **{"aria-label": "All claims"},
@@ -159,7 +161,13 @@ def _evidence(one: ClaimVerdict) -> Component | None:
         [html.Th(name.capitalize(), scope="col", className=_class(place)) for place, name in enumerate(HEADINGS)]
     )
     body = [
-        html.Tr([html.Td(text, className=_class(place)) for place, text in enumerate(cells(row))]) for row in one.rows
+        html.Tr(
+            [
+                html.Td(text, className="" if isinstance(row.value, str) else _class(place))
+                for place, text in enumerate(cells(row))
+            ]
+        )
+        for row in one.rows
     ]
     return html.Details(
         [

@@ -138,7 +138,7 @@ def test_an_unknown_session_is_refused(url, console):
 def test_the_batches_take_different_numbers_of_rounds():
     rounds = [control_flow.expected(control_flow.batch(scale))[1] for scale in control_flow.SCALES]
     assert len(set(rounds)) == 3
-    assert 0 < min(rounds)
+    assert min(rounds) > 0
     assert max(rounds) <= control_flow.MOST_ROUNDS
     losses = [control_flow.expected(control_flow.batch(scale))[0] for scale in control_flow.SCALES]
     assert control_flow.agrees(losses)
@@ -265,7 +265,7 @@ def test_a_small_session_from_training_to_verdict(url, console):
     assert again.seconds < outcome.seconds
     with open_store(url) as store:
         found = claim_verdicts(store)[7]
-        runs = [run for run in store.runs(ids=found.run_ids)]
+        runs = store.runs(ids=found.run_ids)
     assert sorted(run.framework or "" for run in runs) == ["tensorflow", "torch"]
     assert {run.group for run in runs} == {outcome.group}
     assert all("claims" in run.tags for run in runs)
