@@ -526,7 +526,7 @@ def test_markdown_report_keeps_its_tables():
     assert "<script" not in page.replace("\\<script", "")
     lines = [line for line in page.splitlines() if line.startswith("| ") and "samples per second" in line]
     assert lines
-    assert all(line.replace("\\|", "").count("|") == 7 for line in lines)
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     assert "not measured yet" in page
 
 
