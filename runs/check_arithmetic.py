@@ -97,7 +97,7 @@ def _optimizer(subjects: Sequence[Subject], optimizers: Sequence[Mapping[str, An
     names = [None if o is None or not o.get("name") else _optimizer_name(o) for o in optimizers]
     one_family = "Adam and AdamW are one algorithm; how they decay weights is compared by itself."
     kind = agree(
-        "Optimizer" + suffix, "arithmetic", subjects, names,
+        suffix.removeprefix(" of ").capitalize() or "Optimizer", "arithmetic", subjects, names,
         same=one_family if len(set(names)) > 1 else None, equal=lambda a, b: a.removesuffix("W") == b.removesuffix("W"),
     )  # fmt: skip
     if any(o is None for o in optimizers) or kind.verdict == "red":

@@ -202,6 +202,9 @@ def first_loss_check(subjects: Sequence[Subject], others: Sequence[Check]) -> Ch
     tolerance = _loss_tolerance(subjects)
     layers = _layers_apart(subjects)
     if max(known) - min(known) <= tolerance * max(map(abs, known)):
+        if twins := _twins_apart(subjects):
+            reason = f"The first losses agree to {tolerance:g}, which does not tell these apart: {twins}."
+            return check(name, "start", subjects, "red", reason, losses)
         if layers and tolerance > LOSS_TOLERANCE["float32"]:
             reason = f"The first losses agree, but only to {tolerance:g} as they are rounded here, and {layers}."
             return check(name, "start", subjects, "amber", reason, losses)
@@ -260,12 +263,23 @@ def _layers_apart(subjects: Sequence[Subject]) -> str:
             values = [sorted(_per_dimension(layer.get(key)) for layer in some or ()) for some in convolutions]
             if any(value != values[0] for value in values) and not any("unknown" in value for value in values):
                 return f"the {key} of the convolutions is {each_has(subjects, values)}"
-    activations = [s.fact("arithmetic", "activations") for s in subjects]
-    if all(isinstance(some, list) and some for some in activations):
-        names = [sorted(map(str, some)) for some in activations]
-        if any(some != names[0] for some in names):
-            return f"the activations are {each_has(subjects, names)}"
+    names = [sorted(map(str, _activations(subject))) for subject in subjects]
+    if all(names) and any(some != names[0] for some in names):
+        return f"the activations are {each_has(subjects, names)}"
     return ""
+
+
+def _twins_apart(subjects: Sequence[Subject]) -> str:
+    """The exact GELU in one run, its approximation in another: a first loss may agree all the same."""
+    kinds = [{"gelu", "gelu tanh"} & set(map(str, _activations(subject))) for subject in subjects]
+    if all(len(kind) == 1 for kind in kinds) and any(kind != kinds[0] for kind in kinds):
+        return f"the activations are {each_has(subjects, [sorted(kind) for kind in kinds])}"
+    return ""
+
+
+def _activations(subject: Subject) -> Sequence[Any]:
+    some = subject.fact("arithmetic", "activations")
+    return some if isinstance(some, list) else ()
 
 
 def _per_dimension(value: Any) -> str:

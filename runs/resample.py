@@ -92,11 +92,17 @@ def bucket_grid(low: float, high: float, buckets: int) -> Grid:
     while _bucket_count(low, high, math.ldexp(1.0, exponent)) > buckets:
         exponent += 1
     width = math.ldexp(1.0, exponent)
-    return Grid(width, math.floor(low / width), _bucket_count(low, high, width))
+    return Grid(width, _bucket(low, width), _bucket_count(low, high, width))
 
 
 def _bucket_count(low: float, high: float, width: float) -> int:
-    return math.floor(high / width) - math.floor(low / width) + 1
+    return math.floor(high / width) - _bucket(low, width) + 1
+
+
+def _bucket(position: float, width: float) -> int:
+    """Index of the bucket that a position lies in."""
+    index = math.floor(position / width)
+    return index - 1 if index * width > position else index  # the quotient of a tiny negative number is -0.0
 
 
 def resample(x: ArrayLike, values: ArrayLike, *, grid: Grid | None = None, buckets: int = 1000) -> Buckets:
@@ -125,7 +131,7 @@ def resample(x: ArrayLike, values: ArrayLike, *, grid: Grid | None = None, bucke
         raise UsageError("A position is NaN or infinite: leave points out whose place on the axis is unknown.")
     if grid is None:
         grid = bucket_grid(low, high, buckets)
-    elif math.floor(low / grid.width) < grid.first or math.floor(high / grid.width) >= grid.first + grid.count:
+    elif _bucket(low, grid.width) < grid.first or math.floor(high / grid.width) >= grid.first + grid.count:
         raise UsageError(f"Points from {low} to {high} lie outside the buckets: make the grid over all of the points.")
     return _resample(positions, numbers, grid)
 

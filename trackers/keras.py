@@ -40,12 +40,14 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
     A step is an optimizer update, counted from 0: with `gradient_accumulation_steps` its loss is the mean over the
     batches that made it. Keras itself reports means since the epoch began; the batch's own values are picked up
     inside the compiled step, which computes the same as without. What a training step that does not call
-    `compute_loss`, or another back end than TensorFlow, leaves of this is said in a notice of the run.
+    `compute_loss`, or another back end than TensorFlow, leaves of this is said in a notice of the run. With several
+    optimizers, kept as attributes of the model, a step is a batch.
 
     Logged for each update, `log_every` apart (reduction `batch`):
         train/loss: the batch's loss, penalties included; with reduction `running_mean` where only that can be had.
-        train/<metric>: the batch's own value of each metric that is a mean over samples.
-        optimizer/learning_rate: the rate used for this update.
+        train/<metric>: the batch's own value of each metric that is a mean over samples, those that a training step
+            of the model's own updates included.
+        optimizer/learning_rate: the rate used for this update; `optimizer<i>/…` where there are several optimizers.
         optimizer/gradient_norm: 2-norm over all gradients before clipping (with `gradient_norm=True`).
         step/seconds: from the end of the update before to the end of this one, in seconds; with
             `steps_per_execution` the mean over those made at once.

@@ -102,7 +102,9 @@ def optimizers(model: Any) -> list[Any]:
         kept = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
         for item in kept:
             if isinstance(item, keras.optimizers.Optimizer):
-                found.setdefault(id(inner_optimizer(item)), item)
+                inner = inner_optimizer(item)
+                if item is not inner or id(inner) not in found:  # what scales the loss stands for what it wraps
+                    found[id(inner)] = item
     return [optimizer for optimizer in found.values() if batches_seen(optimizer)] or list(found.values())
 
 

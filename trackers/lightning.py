@@ -141,6 +141,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         self._seen: dict[str, Any] = {}
         self._before_step: tuple[tuple[Any, ...], list[tuple[int, ...]]] | None = None
         self._step_seen = True
+        self._gradients: torch_model.GradientWatch | None = None
 
     @property
     def run(self) -> Run | None:
@@ -149,7 +150,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process or for another trainer starts with nothing under way.
-        fresh = {"guard": Guard(), "_session": None, "_recorder": None, "_trainer_id": None}
+        fresh = {"guard": Guard(), "_session": None, "_recorder": None, "_trainer_id": None, "_gradients": None}
         return {**self.__dict__, **fresh, "_before_step": None}
 
     # Start and end of a fit
@@ -253,16 +254,22 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             with self.guard("count the steps ahead"):
                 session.update(total_steps=lightning_settings.total_steps(trainer))
             self._record_arithmetic(trainer, module)
+            manual = not module.automatic_optimization
+            self._gradients = torch_model.GradientWatch(trainer.optimizers) if manual else None
             if trainer.global_step == 0:
                 self._record_weights(trainer, module)
-        session.reached(max(int(trainer.global_step) - 1, 0), float(trainer.current_epoch))
+        # Where optimization is manual each optimizer counts into `global_step`, and a step is a batch.
+        made = trainer.global_step if module.automatic_optimization else trainer.fit_loop.total_batch_idx + 1
+        session.reached(max(int(made) - 1, 0), float(trainer.current_epoch))
         self._recorder = StepRecorder(session, trainer, module)
         session.clock.start()
 
     def _record_arithmetic(self, trainer: Any, module: Any) -> None:
         with self.guard("describe the arithmetic"):
             if self._session is not None:
-                self._session.run.fingerprint("arithmetic", lightning_settings.arithmetic(trainer, module, self._seen))
+                unclipped = None if self._gradients is None else self._gradients.untouched
+                seen = {**self._seen, "unclipped": unclipped}
+                self._session.run.fingerprint("arithmetic", lightning_settings.arithmetic(trainer, module, seen))
 
     def _record_weights(self, trainer: Any, module: Any) -> None:
         if self._session is None:
@@ -355,8 +362,18 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         self._before_step = None
         self._record_arithmetic(trainer, module)
 
+    @guarded("look at the gradients")
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        if self._gradients is not None:
+            self._gradients.after_backward()
+
     @guarded("read the learning rate")
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        if self._gradients is not None:
+            self._gradients.before_update(optimizer)
+            if self._gradients.untouched is not None:
+                self._record_arithmetic(trainer, pl_module)
+                self._gradients = None  # nothing more to find out
         if self._recorder is not None:
             self._recorder.before_update(trainer, optimizer)
 

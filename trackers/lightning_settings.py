@@ -134,13 +134,14 @@ def arithmetic(trainer: Any, module: Any, seen: Mapping[str, Any]) -> dict[str, 
     Args:
         trainer: Lightning's trainer, about to train.
         module: the model.
-        seen: what is known of the first step: `loss`, `convolutions`, `activations`, `random`.
+        seen: what is known of the first step: `loss`, `convolutions`, `activations`, `random`;
+            and `unclipped`, whether the gradients of manual optimization were seen to be used as they were computed.
     """
     found: dict[str, Any] = {
         "accumulation": int(trainer.accumulate_grad_batches),
         "normalization": torch_model.describe_normalization(module),
         "trainable_parameter_count": torch_model.trainable_count(module, torch_model.trained_ids(trainer.optimizers)),
-        **{key: value for key, value in seen.items() if value is not None},
+        **{key: value for key, value in seen.items() if value is not None and key != "unclipped"},
     }
     dropout = torch_model.dropout_rates(module)
     if dropout or not seen.get("random"):  # else there is something random that is no layer
@@ -149,8 +150,10 @@ def arithmetic(trainer: Any, module: Any, seen: Mapping[str, Any]) -> dict[str, 
         found["optimizer"] = torch_model.describe_optimizer(trainer.optimizers[0])
     elif trainer.optimizers:
         found["optimizers"] = [torch_model.describe_optimizer(optimizer) for optimizer in trainer.optimizers]
-    if not _manual(trainer):
-        # Manual optimization steps schedules and clips wherever it likes; nothing is known then.
+    if _manual(trainer):
+        # It steps schedules and clips wherever it likes: what is not seen is not known.
+        found |= {"clipping": None} if seen.get("unclipped") else {}
+    else:
         schedules = [torch_model.describe_schedule(schedule) for schedule in trainer.lr_scheduler_configs]
         found["schedule"] = schedules[0] if schedules else None
         clip = trainer.gradient_clip_val

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -261,6 +261,48 @@ def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor | None:
             raise ValueError("the gradients are sharded over processes")
         dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
         return nn.utils.get_total_norm(dense).detach()
+
+
+class GradientWatch:
+    """Finds out whether anybody changes gradients between `backward` and an optimizer's update, as clipping does.
+
+    A tensor counts how often it was changed in place; to look at the count costs nothing, on any device. Only the first
+    update of each optimizer is looked at.
+
+    Args:
+        optimizers: those that train the model.
+
+    Attributes:
+        untouched: True once each optimizer made an update with its gradients as they were computed, False once one
+            was seen to use others, None before.
+    """
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self.untouched: bool | None = None
+        self._waiting = list(optimizers)
+        self._computed: dict[int, tuple[int, int]] = {}
+
+    def after_backward(self) -> None:
+        """Gradients have been computed."""
+        for optimizer in self._waiting:
+            self._computed.update(_gradients(optimizer))
+
+    def before_update(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer is about to use the gradients."""
+        if optimizer not in self._waiting:
+            return
+        self._waiting.remove(optimizer)
+        if any(self._computed.get(key) != state for key, state in _gradients(optimizer).items()):
+            self.untouched = False
+        if not self._waiting:
+            self.untouched = self.untouched is None
+            self._computed.clear()
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> dict[int, tuple[int, int]]:
+    """Return which tensor holds each gradient, and how often it was changed, by parameter."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return {id(p): (id(p.grad), p.grad._version) for p in parameters}
 
 
 def _number(value: Any) -> Any:

@@ -120,6 +120,9 @@ def fit(
     """
     prepare_process(settings)
     module = build(problem, settings)
+    if settings.mode == "compile":
+        # Lightning looks at the signature of a training step that logs, which the compiler cannot follow.
+        module.log = torch.compiler.disable(module.log)
     load_weights(module, problem, settings)
     trainer = _trainer(workload, problem, settings, _strategy(settings, module), gradient_clip_val)
 

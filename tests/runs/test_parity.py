@@ -96,7 +96,8 @@ def record(
                 run.fingerprint(name, value)
         run.describe("train/loss", reduction=reduction)
         for step in range(20):
-            rate = {} if rates is None else {"optimizer/learning_rate": rates(step)}
+            rate = {} if rates is None else rates(step)
+            rate = rate if isinstance(rate, dict) else {"optimizer/learning_rate": rate}
             run.log({"train/loss": loss if step == 0 else 1.0, **rate}, step=step)
     return run.id
 
@@ -369,6 +370,17 @@ def test_networks_that_compute_another_function_are_told_by_their_first_loss(sto
     assert first_loss(store, loss=float("nan")).verdict == "amber"
 
 
+def test_two_kinds_of_gelu_are_told_apart_where_the_first_loss_is_not(store):
+    exact, approximate = ({"arithmetic__activations": [kind, "relu"]} for kind in ("gelu", "gelu tanh"))
+    check = first_loss(store, of_torch=exact, loss=1 + 1e-6, **approximate)
+    assert check.verdict == "red"
+    assert "gelu in PyTorch, gelu tanh in TensorFlow" in check.reason
+    assert first_loss(store, of_torch=exact, **exact).verdict == "green"
+    assert (
+        first_loss(store, of_torch=exact, arithmetic__activations=["relu"]).verdict == "green"
+    )  # called as a function
+
+
 @pytest.mark.parametrize(
     ("precision", "same", "other"), [("float32", 5e-6, 5e-5), ("float64", 5e-8, 1e-6), ("bf16-mixed", 5e-3, 0.05)]
 )
@@ -434,13 +446,29 @@ def test_several_optimizers_are_compared_one_by_one(store):
     slower = {**ADAM, "learning_rate": 2e-4}
     runs = [
         record(store, arithmetic__optimizer=[ADAM, ADAM]),
-        record(store, "tensorflow", arithmetic__optimizer=[ADAM, slower]),
+        record(
+            store, "tensorflow", arithmetic__optimizer=None, arithmetic__optimizers=[ADAM, slower]
+        ),  # as trackers do
         record(store, "tensorflow", arithmetic__optimizer=ADAM),
     ]
     _, checks = card(store, *runs[:2])
+    assert checks["Optimizer 1"].verdict == checks["Optimizer 2"].verdict == "green"
     assert checks["Learning rate of optimizer 1"].verdict == "green"
     assert checks["Learning rate of optimizer 2"].verdict == "red"
     assert card(store, runs[0], runs[2])[1]["Number of optimizers"].verdict == "red"
+
+
+def test_the_learning_rates_of_several_optimizers_are_compared_one_by_one(store):
+    def rates(second):
+        return lambda step: {"optimizer0/learning_rate": 0.1, "optimizer1/learning_rate": second / (step + 1)}
+
+    several = {"arithmetic__optimizer": [ADAM, ADAM]}
+    runs = [record(store, **several, rates=rates(0.2)), record(store, "tensorflow", **several, rates=rates(0.3))]
+    _, checks = card(store, *runs)
+    assert checks["Learning-rate schedule of optimizer 1"].verdict == "green"
+    assert checks["Learning-rate schedule of optimizer 2"].verdict == "red"
+    assert "differ from step 0 on: 0.2 in PyTorch, 0.3" in checks["Learning-rate schedule of optimizer 2"].reason
+    assert "Learning-rate schedule" not in checks
 
 
 def test_two_runs_of_one_framework_should_have_one_version_of_it(store):

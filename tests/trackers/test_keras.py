@@ -482,15 +482,29 @@ def test_weights_made_with_the_first_batch_are_fingerprinted_before_they_change(
     assert read().fingerprints["init/weights"] == weights_fingerprint(again.get_weights())
 
 
+class Total(keras.metrics.Metric):  # type: ignore[misc]
+    """No mean: what one batch adds to it is not known."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.total = self.add_variable((), "zeros", name="total")
+
+    def update_state(self, value: Any) -> None:
+        self.total.assign_add(value)
+
+    def result(self) -> Any:
+        return self.total
+
+
 class Adversarial(keras.Model):  # type: ignore[misc]
     """Two losses of its own and no call of compute_loss."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric: Any = keras.metrics.Mean) -> None:
         super().__init__()
         self.make = keras.layers.Dense(FEATURES)
         self.judge = keras.layers.Dense(1)
-        self.judge_loss = keras.metrics.Mean(name="judge_loss")
-        self.make_loss = keras.metrics.Mean(name="make_loss")
+        self.judge_loss = metric(name="judge_loss")
+        self.make_loss = metric(name="make_loss")
 
     @property
     def metrics(self) -> list[Any]:
@@ -512,8 +526,29 @@ class Adversarial(keras.Model):  # type: ignore[misc]
         return {"judge_loss": self.judge_loss.result(), "make_loss": self.make_loss.result()}
 
 
-def test_a_training_step_with_losses_of_its_own_says_what_is_missing(tracker: KerasTracker, read: Any) -> None:
+@pytest.mark.parametrize("how", MODES)
+def test_the_means_that_a_training_step_of_ones_own_keeps_are_logged_batch_by_batch(
+    tracker: KerasTracker, read: Any, how: dict[str, Any]
+) -> None:
     model = Adversarial()
+    model.compile(keras.optimizers.SGD(0.01), **{"jit_compile": False, **how})
+    means: list[float] = []
+    listen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: means.append(logs["make_loss"]))
+    history = fit(model, listen, tracker, x=tf.data.Dataset.from_tensor_slices(X).batch(BATCH), y=None).history
+    found = read()
+    assert tracker.guard.failures == {}
+    assert found.series["train/make_loss"].info.reduction == "batch"
+    assert found.steps("train/judge_loss") == list(range(2 * STEPS))
+    made = np.array(found.values("train/make_loss")).reshape(2, STEPS)
+    np.testing.assert_allclose(made.mean(axis=1), history["make_loss"], rtol=1e-5)  # Keras' own result is as it was
+    if "steps_per_execution" not in how:
+        running = np.cumsum(made, axis=1) / np.arange(1, STEPS + 1)
+        np.testing.assert_allclose(running.ravel(), means, rtol=1e-5)
+        assert found.notices() == []
+
+
+def test_a_training_step_with_losses_of_its_own_says_what_is_missing(tracker: KerasTracker, read: Any) -> None:
+    model = Adversarial(Total)
     model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
     seen: list[float] = []
     listen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["make_loss"]))
@@ -526,6 +561,73 @@ def test_a_training_step_with_losses_of_its_own_says_what_is_missing(tracker: Ke
     assert len([notice for notice in found.notices() if "without compute_loss" in notice]) == 1
     assert found.axes.samples[:STEPS].tolist() == [16, 32, 48, 50]
     assert "loss" not in found.fingerprints["arithmetic"]
+
+
+class TwoOptimizers(keras.Model):  # type: ignore[misc]
+    """As the guide to DCGAN has it: no `call`, an optimizer each, and none for Keras itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.make = keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(FEATURES)])
+        self.judge = keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(1)])
+
+    def compile(self, d_optimizer: Any, g_optimizer: Any, loss_fn: Any, **how: Any) -> None:
+        super().compile(**how)
+        self.d_optimizer, self.g_optimizer, self.loss_fn = d_optimizer, g_optimizer, loss_fn
+        self.d_loss, self.g_loss = keras.metrics.Mean(name="d_loss"), keras.metrics.Mean(name="g_loss")
+
+    def train_step(self, data: Any) -> Any:
+        with tf.GradientTape() as tape:
+            real, fake = self.judge(data), self.judge(self.make(data))
+            d_loss = self.loss_fn(tf.ones_like(real), real) + self.loss_fn(tf.zeros_like(fake), fake)
+        weights = self.judge.trainable_weights
+        self.d_optimizer.apply_gradients(zip(tape.gradient(d_loss, weights), weights, strict=True))
+        with tf.GradientTape() as tape:
+            fake = self.judge(self.make(data))
+            g_loss = self.loss_fn(tf.ones_like(fake), fake)
+        weights = self.make.trainable_weights
+        self.g_optimizer.apply_gradients(zip(tape.gradient(g_loss, weights), weights, strict=True))
+        self.d_loss.update_state(d_loss)
+        self.g_loss.update_state(g_loss)
+        return {"d_loss": self.d_loss.result(), "g_loss": self.g_loss.result()}
+
+
+@pytest.mark.parametrize("how", MODES)
+def test_several_optimizers(url: str, read: Any, how: dict[str, Any]) -> None:
+    model = TwoOptimizers()
+    decay = keras.optimizers.schedules.ExponentialDecay(0.1, decay_steps=1, decay_rate=0.5)
+    model.compile(
+        keras.optimizers.Adam(decay, beta_1=0.5),
+        keras.optimizers.SGD(0.01),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        **{"jit_compile": False, **how},
+    )
+    start = model.get_weights()
+    tracker = KerasTracker(name="run", store=url, system=False, gradient_norm=True)
+    fit(model, tracker, x=tf.data.Dataset.from_tensor_slices(X).batch(BATCH), y=None, epochs=1)
+    found = read()
+    assert tracker.guard.failures == {}
+    np.testing.assert_allclose(found.values("optimizer0/learning_rate"), 0.1 * 0.5 ** np.arange(STEPS), rtol=1e-6)
+    np.testing.assert_allclose(found.values("optimizer1/learning_rate"), [0.01] * STEPS, rtol=1e-6)
+    assert "optimizer/learning_rate" not in found.series  # that of the RMSprop which Keras made and nobody uses
+    rows = X[:BATCH]
+    again = TwoOptimizers()
+    again.set_weights(start)
+    with tf.GradientTape() as tape:
+        real, fake = again.judge(rows), again.judge(again.make(rows))
+        loss = model.loss_fn(tf.ones_like(real), real) + model.loss_fn(tf.zeros_like(fake), fake)
+    norm = tf.linalg.global_norm(tape.gradient(loss, again.judge.trainable_weights))
+    assert found.values("train/d_loss")[0] == pytest.approx(float(loss), rel=1e-5)
+    assert found.values("optimizer0/gradient_norm")[0] == pytest.approx(float(norm), rel=1e-5)
+    assert found.steps("optimizer1/gradient_norm") == list(range(STEPS))
+    arithmetic = found.fingerprints["arithmetic"]
+    for described in (arithmetic, found.run.config):
+        assert [optimizer["name"] for optimizer in described["optimizers"]] == ["Adam", "SGD"]
+        assert "optimizer" not in described
+    assert arithmetic["clipping"] is None
+    assert "schedule" not in arithmetic  # they have not the same
+    assert arithmetic["loss"] == {"name": "binary_cross_entropy", "reduction": "mean"}
+    assert found.fingerprints["init/weights"] == weights_fingerprint(start)
 
 
 def test_several_outputs(tracker: KerasTracker, read: Any) -> None:
@@ -877,7 +979,8 @@ def test_the_run_says_what_was_trained_and_how(url: str, read: Any) -> None:
     arithmetic = found.fingerprints["arithmetic"]
     assert arithmetic["optimizer"] == {
         "name": "AdamW", "learning_rate": 0.01, "weight_decay": 0.02, "weight_decay_kind": "decoupled",
-        "betas": [0.9, 0.999], "epsilon": 1e-7, "epsilon_kind": "hat",
+        "weight_decay_parameters": 6 * 8 + 8 + 2 * 8 + 8 * 3 + 3, "betas": [0.9, 0.999], "epsilon": 1e-7,
+        "epsilon_kind": "hat",
     }  # fmt: skip
     assert arithmetic["clipping"] == {"kind": "variable_norm", "value": 1.0}
     assert arithmetic["schedule"] is None

@@ -447,8 +447,27 @@ def test_manual_optimization_counts_batches_and_says_so(sqlite_url: str) -> None
         assert values(store, run, "optimizer1/learning_rate") == [0.01] * 8
         assert steps(store, run, "optimizer1/gradient_norm") == list(range(8))
         assert [event.kind for event in store.events(run)] == ["notice"]
-        kinds = [optimizer["name"] for optimizer in store.fingerprints(run)["arithmetic"]["optimizers"]]
-        assert kinds == ["SGD", "Adam"]
+        arithmetic = store.fingerprints(run)["arithmetic"]
+        assert [optimizer["name"] for optimizer in arithmetic["optimizers"]] == ["SGD", "Adam"]
+        assert arithmetic["clipping"] is None  # each optimizer was seen to use the gradients as they were computed
+
+
+@pytest.mark.parametrize("clip", ["in place", "anew"])
+def test_gradients_that_are_changed_before_a_manual_update_may_be_clipped(sqlite_url: str, clip: str) -> None:
+    class Clipped(Gan):
+        def manual_backward(self, loss: Any) -> None:
+            super().manual_backward(loss)
+            gradients = [p for p in self.b.parameters() if p.grad is not None]  # none yet in the first one's update
+            if clip == "in place":
+                torch.nn.utils.clip_grad_norm_(gradients, 1e6)
+            for parameter in gradients if clip == "anew" else ():
+                parameter.grad = parameter.grad.clamp(-1.0, 1.0)
+
+    callback = tracker(sqlite_url)
+    trainer(callback).fit(net(Clipped), loader())
+    assert callback.guard.failures == {}
+    with trackside.open_store(sqlite_url) as store:
+        assert "clipping" not in store.fingerprints(only_run(store))["arithmetic"]
 
 
 @dataclasses.dataclass

@@ -83,6 +83,7 @@ def test_images_become_channels_first_and_nothing_else_does():
         (layout.flattened_images(2, 3, 4), (5, 24), (24, 5)),
         (layout.LSTM, (8, 3), (3, 8)),
         (layout.GRU, (6, 3), (3, 6)),
+        (layout.GRU_BIASES, (2, 6), (2, 6)),
     ],
 )
 def test_a_layout_leads_there_and_back(way, shape, in_keras):
@@ -101,3 +102,5 @@ def test_a_flattened_image_keeps_its_channel_and_place():
 def test_gru_gates_change_places():
     array = np.array([[0.0], [1.0], [2.0]])  # r, z, n of one unit
     assert layout.GRU.to_keras(array).tolist() == [[1.0, 0.0, 2.0]]  # z, r, h
+    biases = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+    assert layout.GRU_BIASES.to_keras(biases).tolist() == [[1.0, 0.0, 2.0], [4.0, 3.0, 5.0]]

@@ -112,5 +112,11 @@ def test_half_precision_is_normalised_in_single(keras_results):
     np.testing.assert_allclose(keras_results["half"].std(axis=(0, 1, 2)), 1, atol=1e-2)
 
 
+@pytest.mark.parametrize("name", ["leaky_relu", "leaky_relu_gradient"])
+def test_the_slope_of_a_leaky_relu_is_exact_in_double_precision(name, torch_results, keras_results):
+    np.testing.assert_array_equal(keras_results[name], torch_results[name])
+    assert np.abs(keras_results[f"stock_{name}"] - torch_results[name]).max() > 1e-9
+
+
 def test_a_mask_is_refused(keras_results):
     assert keras_results["mask_refused"]

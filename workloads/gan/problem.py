@@ -56,7 +56,7 @@ WORKLOAD = Workload(
     seconds=90,
     metrics=("val/frechet_distance",),
     result="val/frechet_distance 8 or less",
-    gate=Gate(steps=30, tolerance=1e-9),
+    gate=Gate(steps=100, tolerance=1e-11),  # at most 3e-13 over four seeds; another 100 updates, and it is 2e-10
     requires=(("sklearn", "scikit-learn"),),
 )
 

@@ -110,10 +110,11 @@ def encode(scenes: Scenes) -> NDArray[np.float32]:
     targets = np.zeros((len(scenes.images), cells, cells, len(ANCHORS), VALUES), np.float32)
     sizes = scenes.boxes[:, 2:] - scenes.boxes[:, :2]  # (objects, 2)
     centres = (scenes.boxes[:, :2] + scenes.boxes[:, 2:]) / 2 / STRIDE  # (objects, 2), in cells
-    likest = np.argsort(-_overlap_of_shapes(sizes), axis=1, kind="stable")  # (objects, anchors)
-    for scene, (x, y), size, label, anchors in zip(scenes.scene, centres, sizes, scenes.labels, likest, strict=True):
+    by_likeness = np.argsort(-_overlap_of_shapes(sizes), axis=1, kind="stable")  # (objects, anchors)
+    for scene, (x, y), size, label, anchors in zip(
+        scenes.scene, centres, sizes, scenes.labels, by_likeness, strict=True
+    ):
         row, column = int(y), int(x)
-        # Boxes do not overlap and are higher than a cell, so that a cell holds no more of them than it has anchors.
         anchor = next(anchor for anchor in anchors if not targets[scene, row, column, anchor, 4])
         target = targets[scene, row, column, anchor]  # (VALUES,)
         target[:2] = x - column, y - row

@@ -1,8 +1,8 @@
 """Scenes to detect digits in: real handwriting pasted onto real photographs, so that every box is known exactly.
 
 A scene is a window of a photograph at reduced brightness, with two to six digits on it: each at a random place, 10 to
-28 pixels high, as bright ink with soft edges. Training and validation share neither a digit nor a piece of a
-photograph. Each scene is drawn by a generator of its own, so that a smaller set is the beginning of a larger one.
+28 pixels high, as bright ink with soft edges. Training and validation share neither a digit nor a part of a photograph.
+Each scene is drawn by a generator of its own, so that a smaller set is the beginning of a larger one.
 """
 
 from __future__ import annotations

@@ -72,9 +72,6 @@ def parts(split: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 class YOLO(pl.LightningModule):  # type: ignore[misc]
     """Six convolutions, three of which halve the image, and a linear head."""
 
-    # Lightning looks at the signature of the step that logs, which torch.compile cannot follow.
-    log_dict = torch.compiler.disable(pl.LightningModule.log_dict)
-
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps = steps
@@ -98,9 +95,8 @@ class YOLO(pl.LightningModule):  # type: ignore[misc]
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, targets = batch
         outputs = self(images)
-        loss = self.criterion(outputs, targets)
         self.log_dict(parts("train", outputs.detach(), targets), sync_dist=True)
-        return torch_training.over_all_devices(loss)
+        return torch_training.over_all_devices(self.criterion(outputs, targets))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, targets = batch

@@ -31,6 +31,7 @@ VARIANTS = {
     "weights": {"weights": "other"},
     "frozen": {"frozen": ("conv1",)},
     "frozen-other": {"frozen": ("bn2",)},
+    "frozen-dense": {"frozen": ("fc1",)},
     # What the network computes
     "padding": {"padding": "valid"},
     "dilation": {"dilation": 2},

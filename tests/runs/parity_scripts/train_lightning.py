@@ -31,7 +31,6 @@ VARIANTS = {
     "weights": {"weights": "other"},
     "frozen": {"frozen": ("conv1",)},
     "frozen-other": {"frozen": ("bn2",)},
-    "frozen-twin": {"frozen": ("bn1",)},
     "left-out-of-optimizer": {"left_out": ("conv1",)},
     # What the network computes
     "padding": {"padding": 0},

@@ -122,6 +122,13 @@ for name, batches in (("images", cases.IMAGES), ("rows", cases.ROWS)):
     normalise(name, again(torch_exact.BatchNormalization()), batches)
     normalise(f"stock_{name}", keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5), batches)
 
+for name, slope in (("leaky_relu", torch_exact.LeakyReLU(0.2)), ("stock_leaky_relu", keras.layers.LeakyReLU(0.2))):
+    rows = tf.Variable(cases.ROWS)
+    with tf.GradientTape() as tape:
+        activated = again(slope)(rows)
+    results[name] = activated.numpy()
+    results[f"{name}_gradient"] = tape.gradient(activated, rows).numpy()
+
 half = torch_exact.BatchNormalization(dtype="mixed_float16")
 output = half(tf.constant(cases.IMAGES[0] * 300, tf.float16), training=True)  # squares overflow half precision
 results["half"] = output.numpy().astype(np.float64)

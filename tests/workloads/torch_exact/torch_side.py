@@ -56,4 +56,10 @@ for name, batches, layer in (
     output = layer(torch.from_numpy(np.ascontiguousarray(batches[-1]))).detach().numpy()
     results[f"{name}_evaluation"] = np.moveaxis(output, 1, -1)
 
+rows = torch.nn.Parameter(torch.from_numpy(cases.ROWS))
+activated = torch.nn.LeakyReLU(0.2)(rows)
+activated.sum().backward()
+results["leaky_relu"] = activated.detach().numpy()
+results["leaky_relu_gradient"] = rows.grad.numpy()
+
 np.savez(sys.argv[1], allow_pickle=False, **results)
