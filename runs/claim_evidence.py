@@ -1,7 +1,8 @@
 """From a session's record to what the verdicts are made of: forms of trainings with their quantities, compared.
 
-Three things keep a comparison from naming a winner: the parity card of the two is red, a form was run only once, or the
-medians are no further apart than the repeats of either.
+Four things keep a comparison from naming a winner: the parity card of the two is red; a form was run only once; the
+medians are no further apart than the repeats of either; or, where times are compared, the machine was busy when one of
+the runs began.
 """
 
 from __future__ import annotations
@@ -22,7 +23,23 @@ from .repeats import Contrast, Form, Spread, contrast, repeats
 if TYPE_CHECKING:
     from ..db.store import Store
 
-Outcome = Literal["higher", "lower", "tie", "once", "red"]
+Outcome = Literal["higher", "lower", "tie", "once", "busy", "red"]
+
+TIMES = frozenset(
+    {
+        "samples_per_second",
+        "step_seconds",
+        "first_step_seconds",
+        "seconds_to_first_step",
+        "seconds_to_100_steps",
+        "seconds_to_target",
+        "processor_percent",
+        "cpu_percent",
+        "gpu_percent",
+        "joules_per_sample",
+    }
+)
+"""Quantities that another program on the machine changes. Memory and losses are nobody else's."""
 
 TARGET = "val/loss"
 """Read for the time to a target: the worst value that any of the trainings of a workload ended with."""
@@ -49,8 +66,8 @@ class Trained:
         workload: its name.
         forms: repeats of each form together, the quantities of `repeats.UNITS` with those that claims add.
         differences: names of the red checks on the parity card of two forms.
-        gap: how far the losses of two forms are apart in the end, relative to the first; the largest of the seeds
-            that both have, NaN where they have none.
+        gap: how far the losses of two forms are apart in the end, as a share of the loss they began with; the largest
+            of the seeds that both have, NaN where they have none.
     """
 
     workload: str
@@ -92,7 +109,8 @@ class Comparison:
         workload: its name.
         one, other: labels.
         found: the numbers.
-        outcome: of `one` against `other`; `once`: a form was run once only; `red`: not the same experiment.
+        outcome: of `one` against `other`; `once`: a form was run once only; `busy`: the machine had more to do than
+            it has cores; `red`: not the same experiment.
         red: the checks that are red.
     """
 
@@ -109,7 +127,8 @@ class Comparison:
         ratio = f"{self.found.ratio:.3g} times" if math.isfinite(self.found.ratio) else "no ratio"
         if self.outcome == "red":
             return f"{ratio}, but not the same experiment: {', '.join(self.red).lower()}"
-        return {"tie": f"{ratio}: a tie", "once": f"{ratio}, run only once"}.get(self.outcome, ratio)
+        words = {"tie": ": a tie", "once": ", run only once", "busy": ", on a busy machine"}
+        return f"{ratio}{words.get(self.outcome, '')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,12 +163,22 @@ def compare_forms(
         outcome = "red"
     elif found.tie is None:
         outcome = "once"
+    elif quantity in TIMES and any(map(was_busy, (*one.runs, *other.runs))):
+        outcome = "busy"
     elif found.tie or found.ratio == 1:
         outcome = "tie"
     else:
         outcome = "higher" if one.quantities[quantity].median > other.quantities[quantity].median else "lower"
     labels = [form_label(form.runs[0]) for form in (one, other)]
     return Comparison(workload=trained.workload, one=labels[0], other=labels[1], found=found, outcome=outcome, red=red)
+
+
+def was_busy(run: RunInfo) -> bool:
+    """Whether more was running than there are cores when the run began, as the parity card counts it."""
+    loads, cores = run.environment.get("load_average"), run.environment.get("cpu_count")
+    if not isinstance(loads, list) or not loads or not isinstance(cores, int):
+        return False
+    return isinstance(loads[0], int | float) and loads[0] > cores
 
 
 def form_label(run: RunInfo) -> str:
@@ -207,9 +236,12 @@ def _same_seed(one: Form, other: Form) -> list[tuple[RunInfo, RunInfo]] | None:
 
 
 def _loss_gap(store: Store, one: RunInfo, other: RunInfo) -> float:
-    ends = [store.series(run, "train/loss").values[-LOSS_POINTS:] for run in (one, other)]
-    means = [float(np.mean(values)) if len(values) else math.nan for values in ends]
-    return abs(means[0] - means[1]) / abs(means[0]) if means[0] else math.nan
+    losses = [store.series(run, "train/loss").values for run in (one, other)]
+    if not all(map(len, losses)) or not losses[0][0]:
+        return math.nan
+    ends = [float(np.mean(values[-LOSS_POINTS:])) for values in losses]
+    # Of the first loss: one that has come close to nothing would make a small difference look large.
+    return abs(ends[0] - ends[1]) / abs(float(losses[0][0]))
 
 
 def _added(form: Form, targets: Mapping[str, float], gpus: Mapping[str, Mapping[str, float]]) -> dict[str, Spread]:

@@ -23,6 +23,9 @@ NOT_MEASURED: Verdict = "not measured yet"
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 
+FEWEST = 2
+"""Workloads that a general statement must have been compared on: one is an example."""
+
 SHARE = 0.5
 """Of all comparisons that could be made, this many must go one way, and none the other, for a general statement to hold
 or to fail. With ties counted, a statement that is true of one workload in five stays undecided."""
@@ -77,10 +80,12 @@ def overall(parts: Sequence[Part]) -> Verdict:
     return SUPPORTED if all(verdict == SUPPORTED for verdict in verdicts) else UNDECIDED
 
 
-def lean(comparisons: Iterable[Comparison | None], supporting: Literal["higher", "lower"]) -> tuple[Verdict, str]:
+def lean(
+    comparisons: Iterable[Comparison | None], supporting: Literal["higher", "lower"], fewest: int = FEWEST
+) -> tuple[Verdict, str]:
     """The verdict over several comparisons, and how they went, in words.
 
-    Supported: at least `SHARE` of them go this way and none the other; contradicted: the reverse.
+    Supported: there are `fewest` of them, at least `SHARE` go this way and none the other; contradicted: the reverse.
     """
     made = [one for one in comparisons if one is not None]
     if not made:
@@ -88,6 +93,8 @@ def lean(comparisons: Iterable[Comparison | None], supporting: Literal["higher",
     opposing: Outcome = "lower" if supporting == "higher" else "higher"
     count: Counter[Outcome] = Counter(one.outcome for one in made)
     words = _tally(count, len(made), supporting, opposing)
+    if len(made) < fewest:
+        return UNDECIDED, f"{words} One workload settles nothing in general."
     enough = SHARE * len(made)
     if count[supporting] >= enough and not count[opposing]:
         return SUPPORTED, words
@@ -102,6 +109,7 @@ def _tally(count: Counter[Outcome], total: int, supporting: Outcome, opposing: O
         (opposing, "the other way round"),
         ("tie", "a tie"),
         ("once", "run only once"),
+        ("busy", "on a busy machine"),
         ("red", "not the same experiment"),
     )
     parts = [f"{count[key]} {word}" for key, word in named if count[key]]
@@ -164,15 +172,21 @@ def comparison_rows(comparisons: Iterable[Comparison | None]) -> list[Row]:
             label=f"{one.workload}, {one.one} : {one.other}",
             quantity=f"{one.found.quantity} ratio",
             value=one.found.ratio if math.isfinite(one.found.ratio) else None,
-            note={"tie": "a tie", "once": "run only once: decides nothing", "red": _red(one)}.get(one.outcome, ""),
+            note=_note(one),
         )
         for one in comparisons
         if one is not None
     ]
 
 
-def _red(one: Comparison) -> str:
-    return f"no winner: the parity card is red ({', '.join(one.red).lower()})"
+def _note(one: Comparison) -> str:
+    words = {
+        "tie": "a tie",
+        "once": "run only once: decides nothing",
+        "busy": "the machine was busy: decides nothing",
+        "red": f"no winner: the parity card is red ({', '.join(one.red).lower()})",
+    }
+    return words.get(one.outcome, "")
 
 
 # Reading a record, which may hold anything

@@ -190,7 +190,7 @@ def _cases(cases: Iterable[str]) -> str:
 
 
 def _broken_row(one: Mapping[str, Any]) -> Row:
-    label = f"{FRAMEWORKS.get(str(one.get('framework')))} {one.get('mode')}, {one.get('case')}"
+    label = f"{FRAMEWORKS.get(str(one.get('framework')))} {one.get('mode')}, {one.get('what') or one.get('case')}"
     switch = f", with {one['switch']}" if one.get("switch") else ""
     if one.get("raised_at") is not None:
         named = [word for key, word in NAMED.items() if one.get(key)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .claims import ClaimVerdict, Row
 
@@ -17,6 +18,7 @@ SIGNS = {
 }
 """Not by colour alone."""
 
+NUMERIC = (2, 3, 4)
 HEADINGS = ("what", "quantity", "value", "smallest to largest", "n", "note")
 TITLE = "What is claimed about PyTorch and TensorFlow, measured"
 EXPLANATION = (
@@ -75,8 +77,34 @@ def quantity_text(quantity: str) -> str:
     return quantity if "/" in quantity else quantity.replace("_", " ")
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """A row as the tables show it, under `HEADINGS`."""
+@dataclass(frozen=True, slots=True)
+class EvidenceTable:
+    """Rows of evidence as text, without the columns that are empty in all of them.
+
+    Attributes:
+        headings: of the columns.
+        numeric: of each column, whether it holds numbers, for the most part.
+        rows: the cells.
+    """
+
+    headings: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def evidence_table(rows: Sequence[Row]) -> EvidenceTable:
+    """What was measured, as every table of it shows it."""
+    every = [_cells(row) for row in rows]
+    kept = [place for place in range(len(HEADINGS)) if any(cells[place] for cells in every)]
+    words = 2 * sum(isinstance(row.value, str) for row in rows) > len(rows)
+    return EvidenceTable(
+        headings=tuple(HEADINGS[place] for place in kept),
+        numeric=tuple(place in NUMERIC and not words for place in kept),
+        rows=tuple(tuple(cells[place] for place in kept) for cells in every),
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.label,
         quantity_text(row.quantity),
@@ -100,8 +128,9 @@ def report_markdown(verdicts: Sequence[ClaimVerdict]) -> str:
         lines += ["", f"*Protocol: {_markdown(one.protocol)}.*"] if one.protocol else []
         lines += ["", *(f"- {_markdown(note)}" for note in one.notes)] if one.notes else []
         if one.rows:
-            lines += ["", f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
-            lines += [f"| {' | '.join(map(_markdown, cells(row)))} |" for row in one.rows]
+            table = evidence_table(one.rows)
+            lines += ["", f"| {' | '.join(table.headings)} |", f"|{'---|' * len(table.headings)}"]
+            lines += [f"| {' | '.join(map(_markdown, cells))} |" for cells in table.rows]
         lines += ["", f"Runs: {_markdown(', '.join(one.run_ids))}"] if one.run_ids else []
     return "\n".join(lines) + "\n"
 
@@ -147,8 +176,9 @@ def _section(one: ClaimVerdict) -> list[str]:
     if one.notes:
         lines.append(f"<ul>{''.join(f'<li>{_html(note)}</li>' for note in one.notes)}</ul>")
     if one.rows:
-        head = "".join(f"<th>{heading}</th>" for heading in HEADINGS)
-        rows = ["".join(_cell(place, text) for place, text in enumerate(cells(row))) for row in one.rows]
+        table = evidence_table(one.rows)
+        head = "".join(f"<th>{heading}</th>" for heading in table.headings)
+        rows = ["".join(map(_cell, cells, table.numeric)) for cells in table.rows]
         lines.append(f"<details><summary>What was measured ({len(rows)} rows)</summary><table><thead><tr>{head}</tr>")
         lines += ["</thead><tbody>", *(f"<tr>{row}</tr>" for row in rows), "</tbody></table></details>"]
     if one.run_ids:
@@ -156,8 +186,8 @@ def _section(one: ClaimVerdict) -> list[str]:
     return lines
 
 
-def _cell(place: int, text: str) -> str:
-    return f'<td class="number">{_html(text)}</td>' if 2 < place < 5 else f"<td>{_html(text)}</td>"
+def _cell(text: str, numeric: bool) -> str:
+    return f'<td class="number">{_html(text)}</td>' if numeric else f"<td>{_html(text)}</td>"
 
 
 def _verdict(verdict: str) -> str:

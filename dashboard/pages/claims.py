@@ -10,7 +10,7 @@ from dash.development.base_component import Component
 
 from ...db.store import Store
 from ...runs.claim_records import read_records, sessions
-from ...runs.claim_text import EXPLANATION, HEADINGS, cells
+from ...runs.claim_text import EXPLANATION, evidence_table
 from ...runs.claims import ClaimVerdict, Part, claim_verdicts
 from ..badges import icon, pending
 from ..formats import moment
@@ -20,7 +20,6 @@ from ..source import StoreSource
 POLL_MILLISECONDS = 5000
 COLORS = {"supported": "green", "contradicted": "red", "undecided here": "amber"}
 ICONS = {"supported": "check", "contradicted": "cross", "undecided here": "alert"}
-NUMBER_COLUMNS = (2, 3, 4)
 
 
 def layout(source: StoreSource, search: str) -> Component:
@@ -93,17 +92,19 @@ def _overview(verdicts: Sequence[ClaimVerdict]) -> Component:
     rows = [
         html.Tr(
             [
-                html.Td(html.A(f"{one.number}. {one.claim}", href=f"#claim-{one.number}")),
                 html.Td(_verdict(one.verdict)),
+                html.Td(html.A(f"{one.number}. {one.claim}", href=f"#claim-{one.number}")),
             ]
         )
         for one in verdicts
     ]
-    head = html.Tr([html.Th("Claim", scope="col"), html.Th("Verdict", scope="col")])
+    head = html.Tr([html.Th("Verdict", scope="col"), html.Th("Claim", scope="col")])
     return html.Section(
         [
             html.P(EXPLANATION, className="soft card-body claim-explanation"),
-            html.Div(html.Table([html.Thead(head), html.Tbody(rows)], className="plain"), className="scroll"),
+            html.Div(
+                html.Table([html.Thead(head), html.Tbody(rows)], className="plain claim-overview"), className="scroll"
+            ),
         ],
         className="card",
         **{"aria-label": "All claims"},
@@ -155,11 +156,17 @@ def _links(one: ClaimVerdict) -> Component | None:
 def _evidence(one: ClaimVerdict) -> Component | None:
     if not one.rows:
         return None
+    table = evidence_table(one.rows)
+    classes = ["number" if numeric else "" for numeric in table.numeric]
     head = html.Tr(
-        [html.Th(name.capitalize(), scope="col", className=_class(place)) for place, name in enumerate(HEADINGS)]
+        [
+            html.Th(name.capitalize(), scope="col", className=kind)
+            for name, kind in zip(table.headings, classes, strict=True)
+        ]
     )
     body = [
-        html.Tr([html.Td(text, className=_class(place)) for place, text in enumerate(cells(row))]) for row in one.rows
+        html.Tr([html.Td(text, className=kind) for text, kind in zip(cells, classes, strict=True)])
+        for cells in table.rows
     ]
     return html.Details(
         [
@@ -170,7 +177,3 @@ def _evidence(one: ClaimVerdict) -> Component | None:
         ],
         className="claim-evidence",
     )
-
-
-def _class(place: int) -> str:
-    return "number" if place in NUMBER_COLUMNS else ""

@@ -71,6 +71,7 @@ def observe(case: str, step: Callable[[Any, Any], float], source: str, layers: t
     """
     found: dict[str, Any] = {
         "case": case,
+        "what": CASES[case],
         "fault_at": None if case == RATE else FAULT,
         "raised_at": None,
         "bad_from": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from ..db.errors import UsageError
 from .shared import JSONOption, StoreOption, err, out, print_json, the_store
 
 if TYPE_CHECKING:
-    from ..runs.claims import ClaimVerdict
+    from ..runs.claims import ClaimVerdict, Row
 
 STYLES = {"supported": "green", "contradicted": "red", "undecided here": "yellow"}
 REPORTS = (".md", ".html")
@@ -104,7 +105,7 @@ def _write(path: Path, verdicts: list[ClaimVerdict]) -> None:
 
 
 def _print(verdicts: list[ClaimVerdict]) -> None:
-    from ..runs.claim_text import SIGNS, cells
+    from ..runs.claim_text import SIGNS
 
     for one in verdicts:
         style = STYLES.get(one.verdict, "dim")
@@ -118,18 +119,19 @@ def _print(verdicts: list[ClaimVerdict]) -> None:
         for note in one.notes:
             out.print(f"   [dim]{escape(note)}[/]", soft_wrap=True)
         if len(verdicts) == 1 and one.rows:
-            _print_rows([cells(row) for row in one.rows])
+            _print_rows(one.rows)
         out.print()
     if len(verdicts) > 1 and any(one.rows for one in verdicts):
         out.print("What was measured: --only N for one claim, --report FILE.html for all, or trackside dashboard.")
 
 
-def _print_rows(rows: list[tuple[str, ...]]) -> None:
-    from ..runs.claim_text import HEADINGS
+def _print_rows(rows: Sequence[Row]) -> None:
+    from ..runs.claim_text import evidence_table
 
+    found = evidence_table(rows)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in HEADINGS:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
+    for heading, numeric in zip(found.headings, found.numeric, strict=True):
+        table.add_column(heading, overflow="fold", justify="right" if numeric else "left")
+    for cells in found.rows:
+        table.add_row(*map(escape, cells))
     out.print(table)
