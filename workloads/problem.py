@@ -35,11 +35,11 @@ class Problem:
         validation_targets: the same for validation.
         weights: of the trainable tensors before the first update, by the names and in the layout of PyTorch's
             `state_dict`. Single precision for every run, so that one in double precision starts from the same point.
-        config: what both runs record as their configuration, beyond the settings.
-        expand: from some samples of the inputs to what the model is given of them, in NumPy: for inputs that are kept
-            small and made large batch by batch, such as images that are enlarged. None where they are so already.
         probe_weights: in place of those of `weights` where the gate probes the network, and only there: for tensors
             whose initial value, such as zero, would leave others without a gradient to compare.
+        config: what both runs record as their configuration, beyond the settings.
+        expand: from some samples of the inputs to what the model is given of them, in NumPy. For inputs that are kept
+            small and made large batch by batch, such as images that are enlarged; None where they are as they should be.
     """
 
     inputs: Arrays
@@ -47,9 +47,9 @@ class Problem:
     validation_inputs: Arrays
     validation_targets: Arrays
     weights: Weights
+    probe_weights: Weights = field(default_factory=dict)
     config: Mapping[str, Any]
     expand: Callable[[Arrays], Arrays] | None = None
-    probe_weights: Weights = field(default_factory=dict)
 
     @property
     def samples(self) -> int:

@@ -110,7 +110,9 @@ def load_weights(module: pl.LightningModule, problem: Problem, settings: Setting
     missing, unexpected = module.load_state_dict(weights, strict=False)
     trainable = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     if unexpected or trainable & set(missing):
-        raise ValueError(f"The weights do not fit: {sorted(trainable & set(missing))} missing, {unexpected} unexpected.")
+        raise ValueError(
+            f"The weights do not fit: {sorted(trainable & set(missing))} missing, {unexpected} unexpected."
+        )
 
 
 def prepare_process(settings: Settings) -> None:
