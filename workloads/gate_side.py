@@ -6,6 +6,7 @@ python -m trackside.workloads.gate_side PACKAGE FRAMEWORK OUTPUT.npz [settings o
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +24,7 @@ def probe(workload: Workload, framework: str, settings: Settings) -> dict[str, N
     if hasattr(script, "probe"):
         return dict(script.probe(settings))
     problem = import_module(f"{workload.package}.problem").load(settings)
+    problem = replace(problem, weights={**problem.weights, **problem.probe_weights})
     if framework == "torch":
         from . import torch_training
 

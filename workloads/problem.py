@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class Problem:
         validation_targets: the same for validation.
         weights: of the trainable tensors before the first update, by the names and in the layout of PyTorch's
             `state_dict`. Single precision for every run, so that one in double precision starts from the same point.
+        probe_weights: in place of those of `weights` where the gate probes the network, and only there: for tensors
+            whose initial value, such as zero, would leave others without a gradient to compare.
         config: what both runs record as their configuration, beyond the settings.
         expand: from some samples of the inputs to what the model is given of them, in NumPy. For inputs that are kept
             small and made large batch by batch, such as images that are enlarged; None where they are ready.
@@ -53,6 +55,7 @@ class Problem:
     validation_inputs: Arrays
     validation_targets: Arrays
     weights: Weights
+    probe_weights: Weights = field(default_factory=dict)
     config: Mapping[str, Any]
     expand: Callable[[Arrays], Arrays] | None = None
     noise: Callable[[int], Arrays] = no_noise
