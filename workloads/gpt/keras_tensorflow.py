@@ -95,13 +95,13 @@ class Perplexity(keras.metrics.SparseCategoricalCrossentropy):  # type: ignore[m
 def make_optimizer(settings: Settings) -> keras.optimizers.Optimizer:
     """AdamW with warm-up, half a cosine and clipping; the weights of matrices decay, biases and scales do not."""
     # A NumPy double makes Keras evaluate the schedule in double precision; a Python float would give float32.
-    rate, warm_up = np.float64(gpt.learning_rate(settings.size)), gpt.warm_up(settings.steps)
+    rate = np.float64(gpt.learning_rate(settings.size))
     schedule = keras.optimizers.schedules.CosineDecay(
-        rate / warm_up,
-        decay_steps=max(1, settings.steps - warm_up),
+        rate / gpt.WARM_UP,
+        decay_steps=max(1, settings.steps - gpt.WARM_UP),
         alpha=gpt.FINAL_RATE,
         warmup_target=rate,
-        warmup_steps=warm_up,
+        warmup_steps=gpt.WARM_UP,
     )
     options: dict[str, Any] = {
         "beta_1": gpt.BETAS[0],

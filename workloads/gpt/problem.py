@@ -27,6 +27,7 @@ BETAS = (0.9, 0.99)
 EPSILON = 1e-8
 WEIGHT_DECAY = 0.1  # of matrices, embeddings among them; biases and the scales of normalisation are left alone
 CLIP_NORM = 1.0  # of all gradients together
+WARM_UP = 64  # updates over which the learning rate rises to its largest; half a cosine takes it down from there
 FINAL_RATE = 0.1  # of the largest
 
 WORKLOAD = Workload(
@@ -62,11 +63,6 @@ def heads(width: int) -> int:
 def learning_rate(width: int) -> float:
     """The largest learning rate, after warm-up: the wider the smaller, 1e-3 at a width of 384."""
     return 6e-3 * 64 / width
-
-
-def warm_up(steps: int) -> int:
-    """Updates, a tenth of all, over which the rate rises to its largest; from there half a cosine takes it down."""
-    return max(1, steps // 10)
 
 
 def load(settings: Settings) -> Problem:

@@ -89,12 +89,11 @@ class GPT(pl.LightningModule):  # type: ignore[misc]
         others = [p for p in self.parameters() if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": gpt.WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, self.rate, betas=gpt.BETAS, eps=gpt.EPSILON)
-        warm_up = gpt.warm_up(self.steps)
-        rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warm_up, total_iters=warm_up)
+        rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / gpt.WARM_UP, total_iters=gpt.WARM_UP)
         fall = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, T_max=max(1, self.steps - warm_up), eta_min=gpt.FINAL_RATE * self.rate
+            optimizer, T_max=max(1, self.steps - gpt.WARM_UP), eta_min=gpt.FINAL_RATE * self.rate
         )
-        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], milestones=[warm_up])
+        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], milestones=[gpt.WARM_UP])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
