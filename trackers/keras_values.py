@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -65,7 +66,8 @@ class StepValues:
         self._gradient_norm = gradient_norm and self._replicas == 1
         self._before_update = before_update
         self._guard = guard
-        self._current: list[_Found] = []
+        self._found: dict[int, _Found] = {}  # by thread
+        self._watched = ExitStack()
 
     def wrap(self, train_step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return a step that computes and returns what `train_step` does, and under `VALUES` a vector more."""
@@ -86,18 +88,26 @@ class StepValues:
 
     @contextmanager
     def _watching(self, found: _Found) -> Iterator[None]:
-        # Replicas are traced in threads that take turns: the second may enter before the first has left.
-        outermost = not self._current
-        self._current.append(found)
+        # Replicas are traced in threads that take turns: the second enters before the first has left, and the first may
+        # leave before the second.
+        replica = threading.get_ident()
+        if not self._found:
+            self._watched.enter_context(replaced(self._model, compute_loss=self._watched_loss()))
+            self._watched.enter_context(self._watching_metrics())
+            self._watched.enter_context(self._watching_own_metrics())
+            self._watched.enter_context(self._watching_updates())
+        self._found[replica] = found
         try:
-            if outermost:
-                loss = replaced(self._model, compute_loss=self._watched_loss())
-                with loss, self._watching_metrics(), self._watching_own_metrics(), self._watching_updates():
-                    yield
-            else:
-                yield
+            yield
         finally:
-            self._current.remove(found)
+            del self._found[replica]
+            if not self._found:
+                self._watched.close()
+
+    @property
+    def _current(self) -> _Found:
+        """What the replica at hand brings up; outside of any it is of no use to anybody."""
+        return self._found.get(threading.get_ident()) or _Found()
 
     def _watched_loss(self) -> Callable[..., Any]:
         compute_loss = self._model.compute_loss
@@ -106,7 +116,7 @@ class StepValues:
             loss = compute_loss(*args, **kwargs)
             self._call_before_update()  # the forward pass is done: every layer has its weights
             if loss is not None:
-                self._current[-1].losses.append(loss)
+                self._current.losses.append(loss)
             return loss
 
         return watched
@@ -128,7 +138,7 @@ class StepValues:
                 for metric, (name, value) in zip(metrics.metrics, values.items(), strict=True):
                     # A mean over the epoch is made of the batches' means; a batch's AUC is no part of the epoch's.
                     if isinstance(metric, keras.metrics.Mean):
-                        self._current[-1].metrics[name] = value
+                        self._current.metrics[name] = value
             return result
 
         with replaced(metrics, update_state=watched):
@@ -137,8 +147,11 @@ class StepValues:
     @contextmanager
     def _watching_own_metrics(self) -> Iterator[None]:
         """Compute the batch's own value of each mean that a training step of the user's own updates."""
+        means: list[Any] = []
+        with self._guard("find the metrics of the training step"):
+            means = own_means(self._model)
         with ExitStack() as watching:
-            for metric in own_means(self._model):
+            for metric in means:
                 watched = self._watched_mean(metric, metric.update_state)
                 watching.enter_context(replaced(metric, update_state=watched))
             yield
@@ -146,7 +159,7 @@ class StepValues:
     def _watched_mean(self, metric: Any, update_state: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any, **kwargs: Any) -> Any:
             result = update_state(*args, **kwargs)
-            found = self._current[-1]
+            found = self._current
             with self._guard("compute the batch's metrics"), replaced(metric, update_state=update_state):
                 before = found.states.get(id(metric))
                 state = metric.stateless_reset_state() if before is None else before
@@ -173,7 +186,7 @@ class StepValues:
             grads = list(grads)
             variables = None if trainable_variables is None else list(trainable_variables)
             with self._guard("compute the gradient norm"):
-                self._current[-1].gradient_norms[id(optimizer)] = gradient_norm(optimizer, grads, variables)
+                self._current.gradient_norms[id(optimizer)] = gradient_norm(optimizer, grads, variables)
             return apply(grads, variables)
 
         return watched

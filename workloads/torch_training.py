@@ -143,7 +143,7 @@ def fit(
     batch_size = settings.batch_size // settings.devices
     # Every device validates all of it: a share each would make the numbers depend on how many there are.
     trainer.fit(
-        torch.compile(module) if settings.mode == "compile" else module,
+        _compiled(module) if settings.mode == "compile" else module,
         DataLoader(training, batch_size, sampler=sampler, drop_last=True),
         DataLoader(validation, validation_batch_size or len(problem.validation_inputs[0])),
         ckpt_path=_checkpoint(settings),
@@ -178,6 +178,18 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _compiled(module: pl.LightningModule) -> pl.LightningModule:
+    if module.automatic_optimization:
+        return torch.compile(module)
+    # A step that makes its updates itself is no one graph, and TorchDynamo fails on what it logs (PyTorch 2.13 with
+    # Lightning 2.6): its networks are compiled instead. Each needs a `forward` of its own: that of a Sequential, which
+    # is PyTorch's, would silently stay as it is.
+    for network in module.children():
+        if any(True for _ in network.parameters()):
+            network.compile()
+    return module
 
 
 def _strategy(settings: Settings, module: pl.LightningModule) -> str:

@@ -190,9 +190,21 @@ def test_replicas_share_a_row() -> None:
         strategy = tf.distribute.MirroredStrategy(
             ["/cpu:0", "/cpu:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
         )
+        class Model(keras.Sequential):
+            def __init__(self, layers):
+                super().__init__(layers)
+                self.own = keras.metrics.Mean(name="own")
+            def train_step(self, data):
+                x, y = data
+                with tf.GradientTape() as tape:
+                    loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+                gradients = tape.gradient(loss, self.trainable_variables)
+                self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+                self.own.update_state(loss * 2)  # where replicas have waited for one another; Keras halved the loss
+                return {"own": self.own.result()}
         with strategy.scope():
-            model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
-            model.compile("sgd", "mse", metrics=["mae"], jit_compile=False)
+            model = Model([keras.layers.Input((4,)), keras.layers.Dense(1)])
+            model.compile("sgd", "mse", jit_compile=False)
         x, y = np.ones((16, 4), "float32"), np.arange(16, dtype="float32")[:, None]
         rows = []
         class Probe(keras.callbacks.Callback):
@@ -206,8 +218,9 @@ def test_replicas_share_a_row() -> None:
             def on_train_batch_end(self, batch, logs=None):
                 (row,) = self.probe.read()
                 rows.append((row.values["loss"], self.expected, row.values["samples"]))
+                rows.append((row.values["metric/own"], self.expected, row.values["samples"]))
         model.fit(x, y, batch_size=8, verbose=0, shuffle=False, callbacks=[Probe()])
-        assert len(rows) == 2 and "compute_loss" not in vars(model), rows
+        assert len(rows) == 4 and "compute_loss" not in vars(model) and "update_state" not in vars(model.own), rows
         for loss, expected, samples in rows:
             assert abs(loss - expected) < 1e-4 * expected and samples == 8, rows
     """

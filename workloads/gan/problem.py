@@ -124,14 +124,14 @@ def initial_weights(seed: int, size: int) -> Weights:
         weights[f"{name}.weight"] = 1 + normal(random, channels, deviation=DEVIATION)
         weights[f"{name}.bias"] = np.zeros(channels, np.float32)
 
-    for number, (before, after) in enumerate(pairwise(up), 1):
-        weights[f"generator.conv{number}.weight"] = normal(random, before, after, 4, 4, deviation=DEVIATION)
-        if number < len(up) - 1:
-            normalisation(f"generator.norm{number}", after)
-    for number, (before, after) in enumerate(pairwise(down), 1):
-        weights[f"discriminator.conv{number}.weight"] = normal(random, after, before, 4, 4, deviation=DEVIATION)
-        if 1 < number < len(down) - 1:
-            normalisation(f"discriminator.norm{number}", after)
+    for index, (before, after) in enumerate(pairwise(up)):
+        weights[f"generator.convs.{index}.weight"] = normal(random, before, after, 4, 4, deviation=DEVIATION)
+        if index < len(up) - 2:
+            normalisation(f"generator.norms.{index}", after)
+    for index, (before, after) in enumerate(pairwise(down)):
+        weights[f"discriminator.convs.{index}.weight"] = normal(random, after, before, 4, 4, deviation=DEVIATION)
+        if 0 < index < len(down) - 2:
+            normalisation(f"discriminator.norms.{index}", after)
     return weights
 
 
