@@ -3,7 +3,8 @@
     python -m trackside.workloads.yolo.keras_tensorflow
     python -m trackside.workloads.yolo.keras_tensorflow --precision float64 --size 128 --steps 100
 
-The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
+2,048 updates take about 45 seconds on one CPU core after some 10 seconds of imports, and reach a mean average precision
+(`val/map_50`) of 0.91. The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class DetectionLoss(keras.losses.Loss):  # type: ignore[misc]
 
 
 def build_model(size: int, optimizer: str) -> keras.Model:
-    """Six convolutions, three of which halve the image, and a linear head."""
+    """Six convolutions, three of which halve the image, and a linear head: 101,413 trainable parameters."""
 
     def norm(name: str) -> layers.Layer:
         if optimizer == "exact":
@@ -67,7 +68,7 @@ def build_model(size: int, optimizer: str) -> keras.Model:
 
     inputs = x = keras.Input((size, size, 1))  # (B, S, S, 1)
     for number, (channels, stride) in enumerate(yolo.LAYERS):
-        # Padding "same" with stride 2 would pad the right and the bottom only.
+        # All sides alike, as PyTorch does; padding "same" with stride 2 would pad the right and the bottom only.
         x = layers.ZeroPadding2D(1, name=f"pad{number}")(x)
         # The normalisation after the convolution has a bias.
         x = layers.Conv2D(channels, 3, stride, use_bias=False, name=f"conv{number}")(x)
