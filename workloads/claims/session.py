@@ -225,12 +225,13 @@ class _Session:
             for one in group if repeat % 2 == 0 else reversed(group):
                 if repeat < one.repeats:
                     planned += self._plan(one, repeat)
-        for one, job in planned:
-            (outcome,) = run_jobs([job], self.store, self.console)
-            if outcome.state == "killed":
-                self.interrupted = True
-                return
-            self._note(one, outcome)
+        outcomes = run_jobs(
+            [job for _, job in planned],
+            self.store,
+            self.console,
+            ended=lambda index, outcome: self._note(planned[index][0], outcome),
+        )
+        self.interrupted = any(outcome.state == "killed" for outcome in outcomes)
 
     def _plan(self, one: Training, repeat: int) -> list[tuple[Training, Job]]:
         """The job of a repeat; none where it was done before, or cannot be run here."""
@@ -268,7 +269,9 @@ class _Session:
         return [(one, job)]
 
     def _note(self, one: Training, outcome: Outcome) -> None:
-        """Put an outcome down with every claim that it bears on."""
+        """Put an outcome down with every claim that it bears on; one that was interrupted is none."""
+        if outcome.state == "killed":
+            return
         finished = outcome.state == "finished" and outcome.run_id is not None
         self.failed += not finished
         for number in one.claims:
