@@ -289,10 +289,19 @@ class _Session:
                         "devices": one.devices,
                         "state": outcome.state,
                         "run_id": outcome.run_id,
-                        "reason": outcome.last_lines[-1][:300] if outcome.last_lines else "it printed nothing",
+                        "reason": self._reason(outcome),
                     }
                 )
             self._keep(number)
+
+    def _reason(self, outcome: Outcome) -> str:
+        """The exception as the run recorded it; where there is none, the last thing the process printed."""
+        if outcome.run_id is not None:
+            with open_store(self.store) as store:
+                error = store.run(outcome.run_id).error or {}
+            if error.get("type"):
+                return " ".join(f"{error['type']}: {error.get('message', '')}".split())[:300]
+        return outcome.last_lines[-1][:300] if outcome.last_lines else "it printed nothing"
 
     def _record(self, number: int) -> Record:
         return self.records.setdefault(number, Record(form=self.form.name))
