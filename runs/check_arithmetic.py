@@ -40,7 +40,9 @@ _LOSSES = {
     "negativeloglikelihood": "negative_log_likelihood",
     "huber": "huber",
     "huberloss": "huber",
-    "smoothl1": "smooth_l1",
+    # The same with constants of 1, and with others another first loss.
+    "smoothl1": "huber",
+    "smoothl1loss": "huber",
     "kldivergence": "kl_divergence",
 }
 _CLIPPING = {"norm": "norm of all gradients", "variable_norm": "norm of each gradient by itself", "value": "value"}

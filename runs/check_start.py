@@ -214,7 +214,10 @@ def first_loss_check(subjects: Sequence[Subject], others: Sequence[Check]) -> Ch
     if doubts:
         reason = f"{name} differs, which need not mean that the networks do: {'; '.join(doubts)}."
         return check(name, "start", subjects, "amber", f"{reason} {_sentence(layers)}".strip(), losses)
-    look = layers or "look at padding, activations and normalisation, and at the loss and its reduction"
+    look = layers or (
+        "look at padding, activations and normalisation, at the loss and its reduction, and at whether it takes logits "
+        "or probabilities"
+    )
     if not layers and any(subject.fact("arithmetic", "loss", "weighted") for subject in subjects):
         look = "with weights PyTorch divides a mean loss by their sum, Keras by the number of samples"
     reason = (

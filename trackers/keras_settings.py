@@ -97,7 +97,7 @@ def settings(model: Any, params: Mapping[str, Any], callbacks: Iterable[Any]) ->
     optimizers = keras_model.optimizers(model)
     if len(optimizers) > 1 and not keras_model.batches_seen(optimizers[0]):
         optimizers = []  # which of them the model trains with shows at the first update
-    config |= one_or_several("optimizer", [_described(model, optimizer, optimizers) for optimizer in optimizers])
+    config |= one_or_several("optimizer", [keras_model.describe_optimizer(optimizer) for optimizer in optimizers])
     schedules = [keras_model.describe_schedule(optimizer, callbacks) for optimizer in optimizers]
     config |= one_or_several("schedule", [schedule for schedule in schedules if schedule is not None])
     loss = keras_model.describe_loss(model)
@@ -127,7 +127,7 @@ def arithmetic(model: Any, callbacks: Iterable[Any], seen: Mapping[str, Any]) ->
     if dropout or not seen.get("random"):  # else there is something random that is no dropout
         found["dropout"] = dropout
     optimizers = keras_model.optimizers(model)
-    found |= one_or_several("optimizer", [keras_model.describe_optimizer(optimizer) for optimizer in optimizers])
+    found |= one_or_several("optimizer", [_described(model, optimizer, optimizers) for optimizer in optimizers])
     if optimizers:
         found["accumulation"] = keras_model.accumulation(optimizers[0])
         schedules = [keras_model.describe_schedule(optimizer, callbacks) for optimizer in optimizers]

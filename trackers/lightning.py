@@ -353,7 +353,10 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def _look_at_first_step(self, trainer: Any, module: Any, loss: Any) -> None:
         with self.guard("look at the loss function"):
             batches = 1 if not module.automatic_optimization else trainer.accumulate_grad_batches
-            self._seen["loss"] = torch_graph.loss_of_graph(loss, batches) or self._seen.get("loss")
+            kept = self._seen.get("loss")
+            if kept is not None and "label_smoothing" not in kept and torch_graph.is_sum(loss):
+                kept = None  # the loss layer is not all there is; smoothing is a sum by itself
+            self._seen["loss"] = torch_graph.loss_of_graph(loss, batches) or kept
         with self.guard("look at the first step"):
             state, shapes = self._before_step or (None, [])
             if state is not None:

@@ -65,6 +65,18 @@ def loss_of_graph(loss: Tensor, batches: int = 1) -> dict[str, Any] | None:
     return None
 
 
+def is_sum(loss: Tensor) -> bool:
+    """Whether a loss is the sum of several terms that take part in the gradient, such as a penalty on the weights."""
+    node: Any = loss.grad_fn
+    for _ in range(12):
+        following = [edge for edge, _ in getattr(node, "next_functions", ()) if edge is not None]
+        name = type(node).__name__
+        if len(following) != 1 or name not in {*_SCALING_NODES, *_TRANSPARENT_NODES}:
+            return len(following) > 1 and name in ("AddBackward0", "SubBackward0")
+        node = following[0]
+    return False
+
+
 def _described(node: Any, reduced: str | None, *, scaled: bool) -> dict[str, Any]:
     kind = _LOSS_NODES[type(node).__name__]
     inputs = [type(following).__name__ for following, _ in node.next_functions]

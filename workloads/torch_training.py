@@ -120,6 +120,8 @@ def fit(
     """
     prepare_process(settings)
     module = build(problem, settings)
+    if settings.precision == "float64":
+        module.double()  # Lightning would, but only after it has put a checkpoint's weights into single precision
     if settings.mode == "compile":
         # Lightning looks at the signature of a training step that logs, which the compiler cannot follow.
         module.log = torch.compiler.disable(module.log)

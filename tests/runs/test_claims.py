@@ -302,8 +302,8 @@ def test_5_only_a_gpu_decides(device, torch, keras, verdict):
 
 
 def halves(memory: list[float], rate: list[float]) -> Trained:
-    base = {"peak_memory_bytes": [100.0, 101.0], "samples_per_second": [50.0, 51.0]}
-    mixed = {"peak_memory_bytes": memory, "samples_per_second": rate}
+    base: dict[str, Any] = {"peak_memory_bytes": [100.0, 101.0], "samples_per_second": [50.0, 51.0]}
+    mixed: dict[str, Any] = {"peak_memory_bytes": memory, "samples_per_second": rate}
     return Trained(
         workload="gpt",
         forms=tuple(

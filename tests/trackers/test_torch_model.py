@@ -89,6 +89,15 @@ def test_loss_is_found_in_the_graph_or_not_guessed(loss: Any, expected: tuple[st
     assert (None if found is None else (found["name"], found.get("reduction"))) == expected
 
 
+def test_a_loss_with_a_penalty_is_a_sum() -> None:
+    loss = F.cross_entropy(LOGITS, TARGET)
+    assert torch_graph.is_sum((loss + 0.1 * LOGITS.square().sum()) / 1)
+    assert torch_graph.is_sum(loss - LOGITS.mean())
+    assert not torch_graph.is_sum(loss / 2)
+    assert not torch_graph.is_sum(loss + torch.ones(()))
+    assert not torch_graph.is_sum(LOGITS.detach().sum())
+
+
 def test_what_lightning_divides_a_loss_by_is_no_scale_of_it() -> None:
     loss = F.cross_entropy(LOGITS, TARGET) / 4
     assert torch_graph.loss_of_graph(loss, batches=4) == {"name": "cross_entropy", "reduction": "mean"}
