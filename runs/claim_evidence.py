@@ -50,6 +50,11 @@ LOSS_POINTS = 10
 NO_DESIGN: frozenset[str] = frozenset()
 
 
+SMALLEST: Mapping[str, float] = {"peak_memory_bytes": 0.02}
+"""Relative differences below these are ties, however close the repeats: small networks moved the memory of a process of
+500 MB by up to 10 MB from one run to the next, and two repeats may agree by luck."""
+
+
 def _no_differences(one: Form, other: Form) -> tuple[str, ...]:
     return ()
 
@@ -165,7 +170,7 @@ def compare_forms(
         outcome = "once"
     elif quantity in TIMES and any(map(was_busy, (*one.runs, *other.runs))):
         outcome = "busy"
-    elif found.tie or found.ratio == 1:
+    elif found.tie or found.ratio == 1 or abs(found.ratio - 1) < SMALLEST.get(quantity, 0.0):
         outcome = "tie"
     else:
         outcome = "higher" if one.quantities[quantity].median > other.quantities[quantity].median else "lower"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -67,15 +67,29 @@ def run_workload(request: Request, console: Console) -> list[Outcome]:
     return run_jobs(plan_jobs(request), request.store, console)
 
 
-def run_jobs(jobs: Sequence[Job], store: str | None, console: Console) -> list[Outcome]:
-    """Run trainings one after the other; see `run_workload`."""
+def run_jobs(
+    jobs: Sequence[Job],
+    store: str | None,
+    console: Console,
+    ended: Callable[[int, Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Run trainings one after the other; see `run_workload`.
+
+    Args:
+        jobs: the trainings.
+        store: where they are recorded.
+        console: where progress and failures are shown.
+        ended: called after each training with its place in the list, before the next begins.
+    """
     outcomes: list[Outcome] = []
     with open_store(store) as opened, Interrupts().watched() as interrupts, open_display(console, jobs) as display:
         for index, job in enumerate(jobs):
             if interrupts.received is not None:
                 outcomes.append(Outcome(job=job, state="killed"))
-            else:
-                outcomes.append(_train(index, job, opened, display, interrupts))
+                continue
+            outcomes.append(_train(index, job, opened, display, interrupts))
+            if ended is not None:
+                ended(index, outcomes[-1])
     _show_failures(console, outcomes)
     return outcomes
 

@@ -333,6 +333,11 @@ def test_6_saves_neither():
     assert verdicts(6, evidence(given, given, machine={"half_precision": ["amx_bf16"]})) == ["contradicted"] * 4
 
 
+def test_6_a_percent_of_the_memory_is_a_tie_however_close_the_repeats():
+    given = halves([99.0, 99.0], [90, 91])
+    assert verdicts(6, evidence(given, given))[:2] == ["undecided here", "undecided here"]
+
+
 def test_6_a_processor_without_the_instructions_says_nothing_about_time():
     given = halves([170, 171], [20, 21])
     found = verdicts(6, evidence(given, given, machine={"half_precision": []}))

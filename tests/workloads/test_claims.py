@@ -272,3 +272,18 @@ def test_a_small_session_from_training_to_verdict(url, console):
     assert found.verdict == "undecided here"  # once each decides nothing
     assert {row.quantity for row in found.rows} >= {"seconds_to_first_step", "seconds_to_target"}
     assert "n 1" in found.protocol
+
+
+def test_a_training_that_fails_is_a_fact_of_its_claim(url, console, tmp_path, monkeypatch):
+    (tmp_path / "lightning.py").write_text("raise ImportError('this installation is broken')\n")
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('this installation is broken')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    tiny = replace(QUICK, repeats=1)
+    outcome = run_claims(tiny, console, claims=[8], workloads=[find_workload("digits-cnn")], store=url)
+    assert outcome.failed == 2
+    with open_store(url) as store:
+        found = claim_verdicts(store)[7]
+    assert found.notes == (
+        "Failed: digits-cnn, torch eager float32: ImportError: this installation is broken",
+        "Failed: digits-cnn, tensorflow graph float32: ImportError: this installation is broken",
+    )

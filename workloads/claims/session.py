@@ -225,12 +225,13 @@ class _Session:
             for one in group if repeat % 2 == 0 else reversed(group):
                 if repeat < one.repeats:
                     planned += self._plan(one, repeat)
-        for one, job in planned:
-            (outcome,) = run_jobs([job], self.store, self.console)
-            if outcome.state == "killed":
-                self.interrupted = True
-                return
-            self._note(one, outcome)
+        outcomes = run_jobs(
+            [job for _, job in planned],
+            self.store,
+            self.console,
+            ended=lambda index, outcome: self._note(planned[index][0], outcome),
+        )
+        self.interrupted = any(outcome.state == "killed" for outcome in outcomes)
 
     def _plan(self, one: Training, repeat: int) -> list[tuple[Training, Job]]:
         """The job of a repeat; none where it was done before, or cannot be run here."""
@@ -268,7 +269,9 @@ class _Session:
         return [(one, job)]
 
     def _note(self, one: Training, outcome: Outcome) -> None:
-        """Put an outcome down with every claim that it bears on."""
+        """Put an outcome down with every claim that it bears on; one that was interrupted is none."""
+        if outcome.state == "killed":
+            return
         finished = outcome.state == "finished" and outcome.run_id is not None
         self.failed += not finished
         for number in one.claims:
@@ -286,10 +289,19 @@ class _Session:
                         "devices": one.devices,
                         "state": outcome.state,
                         "run_id": outcome.run_id,
-                        "reason": outcome.last_lines[-1][:300] if outcome.last_lines else "it printed nothing",
+                        "reason": self._reason(outcome),
                     }
                 )
             self._keep(number)
+
+    def _reason(self, outcome: Outcome) -> str:
+        """The exception as the run recorded it; where there is none, the last thing the process printed."""
+        if outcome.run_id is not None:
+            with open_store(self.store) as store:
+                error = store.run(outcome.run_id).error or {}
+            if error.get("type"):
+                return " ".join(f"{error['type']}: {error.get('message', '')}".split())[:300]
+        return outcome.last_lines[-1][:300] if outcome.last_lines else "it printed nothing"
 
     def _record(self, number: int) -> Record:
         return self.records.setdefault(number, Record(form=self.form.name))
