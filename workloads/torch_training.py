@@ -183,9 +183,9 @@ def _trainer(
 def _compiled(module: pl.LightningModule) -> pl.LightningModule:
     if module.automatic_optimization:
         return torch.compile(module)
-    # A step that makes its updates itself is no one graph, and TorchDynamo fails on what it logs (PyTorch 2.13 with
-    # Lightning 2.6): its networks are compiled instead. Each needs a `forward` of its own: that of a Sequential, which
-    # is PyTorch's, would silently stay as it is.
+    # A step that makes its updates itself is no one graph: TorchDynamo breaks it some forty times, at backward passes,
+    # updates and hooks, and traces callbacks too. So its networks are compiled instead. Each needs a `forward` of its
+    # own: that of a Sequential, which is PyTorch's, would silently stay as it is.
     for network in module.children():
         if any(True for _ in network.parameters()):
             network.compile()
