@@ -15,7 +15,7 @@ def data_checks(subjects: Sequence[Subject]) -> list[Check]:
     """Checks of the group "data"."""
     return [
         _digests("Batch order", subjects, "data/batches", "training batch"),
-        agree("Batch size", "data", subjects, [count(s.fact("data/batches", "batch_size")) for s in subjects]),
+        agree("Batch size", "data", subjects, [_batch_size(s) for s in subjects]),
         agree(
             "Samples per epoch",
             "data",
@@ -24,6 +24,12 @@ def data_checks(subjects: Sequence[Subject]) -> list[Check]:
         ),
         *_evaluation(subjects),
     ]
+
+
+def _batch_size(subject: Subject) -> int | None:
+    """Samples of an update: a process records those of its own batch, and each process has as many."""
+    own = count(subject.fact("data/batches", "batch_size"))
+    return None if own is None else own * subject.run.world_size
 
 
 def _evaluation(subjects: Sequence[Subject]) -> list[Check]:
@@ -41,6 +47,10 @@ def _digests(name: str, subjects: Sequence[Subject], fingerprint: str, what: str
     lists = [_list(s.fact(fingerprint, "digests")) for s in subjects]
     bare = [_list(s.fact(fingerprint, "digests_without_weights")) for s in subjects]
     shown = [None if some is None else " ".join(d[:_SHOWN_DIGITS] for d in some) for some in lists]
+    sharing = [s for s in subjects if s.run.world_size > 1]
+    if sharing and len({s.run.world_size for s in subjects}) > 1 and fingerprint == "data/batches":
+        reason = f"What is known of {names_of(sharing)} is one process's share of each batch, and cannot be compared."
+        return check(name, "data", subjects, "amber", reason, shown)
     apart, note = _first_apart(subjects, lists, what), ""
     if apart and any(bare):
         # One framework has the weights of samples in its batches, another in its loss.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import DistributedSampler
 
 from . import torch_model
 from .deferred import DeferredValues
@@ -49,7 +50,8 @@ class StepRecorder:
         self._train_data = self._fingerprint("data/batches", "samples_per_epoch")
         self._val_data = self._fingerprint("evaluation", "samples")
         self._val_samples: int | None = 0
-        if (samples := samples_per_epoch(trainer)) is not None:
+        # Of the processes of a job one describes the data: another's would take the place of what it said.
+        if session.logs_loss and (samples := samples_per_epoch(trainer)) is not None:
             self._train_data.count(samples)
         if self._manual:
             session.notice(
@@ -251,7 +253,7 @@ class StepRecorder:
             return
         if self._val_data.wanted:
             self._val_data.add(batch)
-        self._val_samples += self._count(batch)
+        self._val_samples += self._count(batch) // self._world_size
 
     def end_validation(self, trainer: Any, loop: Any, split: str) -> None:
         """Validation has ended: log its means at the last update, and let the clock go on."""
@@ -259,7 +261,9 @@ class StepRecorder:
         if session.logs_loss:
             if self._val_samples:
                 self._val_data.poll()
-                self._val_data.count(self._val_samples)
+                # Without Lightning's sampler every process validates on all of the data.
+                shares = self._world_size if shared_out(loop) else 1
+                self._val_data.count(self._val_samples * shares)
                 self._val_data.close()
             self._val_samples = None
             self._log_means(evaluation_means(trainer, loop, split), session.step, session.epoch, session.samples)
@@ -295,3 +299,9 @@ def evaluation_means(trainer: Any, loop: Any, split: str) -> dict[str, list[Tens
         if isinstance(value, Tensor) and value.numel() == 1:
             parts[metric_key(name, split)] = [value.detach()]
     return parts
+
+
+def shared_out(loop: Any) -> bool:
+    """Return whether each process evaluates a share of the data; otherwise each evaluates all of it."""
+    loaders = getattr(getattr(loop, "_combined_loader", None), "flattened", None) or []
+    return any(isinstance(getattr(loader, "sampler", None), DistributedSampler) for loader in loaders)

@@ -71,6 +71,15 @@ def test_the_card_compares_devices_and_not_processes(store, double):
     assert card.verdict != "red", [check for check in card.checks if check.verdict == "red"]
 
 
+def test_against_one_device_the_card_is_red_for_the_devices_alone(store, single, double):
+    card = check_parity(store, [side["torch"].run_id or "" for side in (single, double)])
+    assert [check.name for check in card.checks if check.verdict == "red"] == ["Number of devices"]
+    (size,) = (check for check in card.checks if check.name == "Batch size")
+    assert size.verdict == "green"
+    (samples,) = (check for check in card.checks if check.name == "Evaluation samples")
+    assert samples.verdict == "green"
+
+
 def test_half_precision_is_a_property_of_the_run_and_close_to_single(store, url):
     half = train(replace(BASE, store=url, precision="bf16-mixed"))
     whole = train(replace(BASE, store=url, precision="float32"))
