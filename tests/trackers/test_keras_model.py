@@ -191,6 +191,18 @@ def test_losses_that_have_more_to_them() -> None:
     assert keras_model.describe_loss(model) == {"name": "mean_squared_error", "reduction": "mean", "penalties": True}
 
 
+def test_a_loss_of_ones_own_goes_by_its_own_name_whatever_it_is_derived_from() -> None:
+    class WeightedCrossentropy(keras.losses.BinaryCrossentropy):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            return 2 * super().call(y_true, y_pred)
+
+    class Renamed(keras.losses.BinaryCrossentropy):
+        pass
+
+    assert keras_model.describe_one_loss(WeightedCrossentropy())["name"] == "WeightedCrossentropy"
+    assert keras_model.describe_one_loss(Renamed())["name"] == "binary_cross_entropy"
+
+
 def test_convolutions_with_the_padding_that_comes_before_them() -> None:
     model = keras.Sequential(
         [
