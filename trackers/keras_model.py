@@ -285,8 +285,10 @@ def describe_one_loss(loss: Any) -> dict[str, Any]:
     reduction = getattr(loss, "reduction", "sum_over_batch_size")
     function = getattr(loss, "fn", loss)
     name = getattr(function, "__name__", None) or type(loss).__name__
-    if isinstance(loss, keras.losses.Loss) and not type(loss).call.__module__.startswith("keras."):
-        name = type(loss).__name__  # somebody's own, whatever it is derived from
+    if isinstance(loss, keras.losses.Loss):
+        computing = (type(loss).call, type(loss).__call__)
+        if not all(method.__module__.startswith("keras.") for method in computing):
+            name = type(loss).__name__  # somebody's own, whatever it is derived from
     averages = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
     described = {"name": _LOSSES.get(name, name), "reduction": "mean" if reduction in averages else reduction}
     smoothing = getattr(loss, "label_smoothing", None)

@@ -196,10 +196,15 @@ def test_a_loss_of_ones_own_goes_by_its_own_name_whatever_it_is_derived_from() -
         def call(self, y_true: Any, y_pred: Any) -> Any:
             return 2 * super().call(y_true, y_pred)
 
+    class WeightedOutside(keras.losses.BinaryCrossentropy):
+        def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            return super().__call__(y_true, y_pred, 2.0)
+
     class Renamed(keras.losses.BinaryCrossentropy):
         pass
 
     assert keras_model.describe_one_loss(WeightedCrossentropy())["name"] == "WeightedCrossentropy"
+    assert keras_model.describe_one_loss(WeightedOutside())["name"] == "WeightedOutside"
     assert keras_model.describe_one_loss(Renamed())["name"] == "binary_cross_entropy"
 
 
