@@ -192,15 +192,15 @@ def test_losses_that_have_more_to_them() -> None:
 
 
 def test_a_loss_of_ones_own_goes_by_its_own_name_whatever_it_is_derived_from() -> None:
-    class WeightedCrossentropy(keras.losses.BinaryCrossentropy):
+    class WeightedCrossentropy(keras.losses.BinaryCrossentropy):  # type: ignore[misc]
         def call(self, y_true: Any, y_pred: Any) -> Any:
             return 2 * super().call(y_true, y_pred)
 
-    class WeightedOutside(keras.losses.BinaryCrossentropy):
+    class WeightedOutside(keras.losses.BinaryCrossentropy):  # type: ignore[misc]
         def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
             return super().__call__(y_true, y_pred, 2.0)
 
-    class Renamed(keras.losses.BinaryCrossentropy):
+    class Renamed(keras.losses.BinaryCrossentropy):  # type: ignore[misc]
         pass
 
     assert keras_model.describe_one_loss(WeightedCrossentropy())["name"] == "WeightedCrossentropy"
