@@ -2,8 +2,8 @@
 
 Data: `text_data/python_topics.txt`, 373,253 characters of the documentation of Python 3.11 (`pydoc_data.topics`), PSF
 licence 2.0, https://www.python.org. It is a frozen copy because the module is another in every version of Python;
-`text_data/LICENSE.txt` has the licence and what was changed. The last tenth is held out: no passage of it occurs in
-what is trained on.
+`text_data/LICENSE.txt` has the licence and what was changed. The last tenth is held out: no 96 characters of it in a
+row occur in what is trained on.
 """
 
 from __future__ import annotations

@@ -41,9 +41,9 @@ WORKLOAD = Workload(
     size=64,
     size_unit="channels, the width of the transformer",
     smallest_size=4,
-    seconds=120,
+    seconds=60,
     metrics=("val/perplexity",),
-    result="val/perplexity 7 or less",
+    result="val/perplexity 5.1 or less",
     gate=Gate(steps=100, tolerance=1e-11),
 )
 

@@ -1,8 +1,10 @@
 """GPT in PyTorch Lightning: a small decoder-only transformer, by character.
 
     python -m trackside.workloads.gpt.torch_lightning
+    python -m trackside.workloads.gpt.torch_lightning --size 384 --batch-size 64   # for a GPU: 10.7 million weights
 
-The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
+656 updates take about 20 seconds on one CPU core after some 5 seconds of imports, and reach a validation perplexity of
+5.0. The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python -m trackside.workloads.gru.keras_tensorflow
 
-The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
+656 updates take about 20 seconds on one CPU core after some 10 seconds of imports, and reach a validation perplexity of
+4.6. The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python -m trackside.workloads.gru.torch_lightning
 
-The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
+656 updates take about 15 seconds on one CPU core after some 5 seconds of imports, and reach a validation perplexity of
+4.6. The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
 """
 
 from __future__ import annotations

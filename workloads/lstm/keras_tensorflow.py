@@ -1,9 +1,11 @@
 """LSTM in Keras on TensorFlow: a character language model.
 
     python -m trackside.workloads.lstm.keras_tensorflow
-    python -m trackside.workloads.lstm.keras_tensorflow --size 1024 --batch-size 128
+    python -m trackside.workloads.lstm.keras_tensorflow --size 1024 --batch-size 128   # for a GPU
 
-The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
+656 updates take about 20 seconds on one CPU core after some 10 seconds of imports, and reach a validation perplexity of
+5.4. With `--optimizer stock` the losses are others: Keras' Adam squares the gradient of a repeated character each
+time it occurs. The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
 """
 
 from __future__ import annotations

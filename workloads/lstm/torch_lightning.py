@@ -1,9 +1,10 @@
 """LSTM in PyTorch Lightning: a character language model.
 
     python -m trackside.workloads.lstm.torch_lightning
-    python -m trackside.workloads.lstm.torch_lightning --size 1024 --batch-size 128 --epochs 20
+    python -m trackside.workloads.lstm.torch_lightning --size 1024 --batch-size 128   # for a GPU
 
-The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
+656 updates take about 10 seconds on one CPU core after some 5 seconds of imports, and reach a validation perplexity of
+5.4. The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
 """
 
 from __future__ import annotations
