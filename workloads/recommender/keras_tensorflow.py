@@ -3,7 +3,7 @@
     python -m trackside.workloads.recommender.keras_tensorflow
     python -m trackside.workloads.recommender.keras_tensorflow --size 64 --precision float64 --optimizer stock
 
-1,120 updates take about 10 seconds on one CPU core after some 10 seconds of imports, and rank the last pick of 60 %
+1,120 updates take about 5 seconds on one CPU core after some 10 seconds of imports, and rank the last pick of 60 %
 of the users among the first 10. The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside it.
 """
 

@@ -46,7 +46,7 @@ WORKLOAD = Workload(
     size=16,
     size_unit="dimensions of an embedding",
     smallest_size=2,
-    seconds=60,
+    seconds=30,
     metrics=("val/ndcg_10", "val/hit_rate_10"),
     result="val/ndcg_10 0.35, val/hit_rate_10 0.60 (by popularity alone 0.14 and 0.28)",
     gate=Gate(steps=300, tolerance=1e-11),  # past the first drop of the learning rate

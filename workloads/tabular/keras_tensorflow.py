@@ -3,8 +3,8 @@
     python -m trackside.workloads.tabular.keras_tensorflow
     python -m trackside.workloads.tabular.keras_tensorflow --size 256 --precision float64 --mode xla --optimizer stock
 
-280 updates take about 2 seconds on one CPU core after some 10 seconds of imports, and reach a validation accuracy of
-0.97. The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
+280 updates take about 3 seconds on one CPU core after some 10 seconds of imports, and reach a validation accuracy of
+0.96. The same network, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
 """
 
 from __future__ import annotations
