@@ -120,18 +120,17 @@ def initial_weights(seed: int, size: int) -> Weights:
     down = (1, *reversed(widths(size)), 1)  # and from the image to the verdict
     weights: dict[str, NDArray[np.float32]] = {}
 
-    def normalisation(name: str, channels: int) -> None:
-        weights[f"{name}.weight"] = 1 + normal(random, channels, deviation=DEVIATION)
-        weights[f"{name}.bias"] = np.zeros(channels, np.float32)
+    def layer(network: str, index: int, *shape: int, channels: int, normalised: bool) -> None:
+        weights[f"{network}.convs.{index}.weight"] = normal(random, *shape, 4, 4, deviation=DEVIATION)
+        biased = "norms" if normalised else "convs"  # where a normalisation follows, it has the bias
+        if normalised:
+            weights[f"{network}.norms.{index}.weight"] = 1 + normal(random, channels, deviation=DEVIATION)
+        weights[f"{network}.{biased}.{index}.bias"] = np.zeros(channels, np.float32)
 
     for index, (before, after) in enumerate(pairwise(up)):
-        weights[f"generator.convs.{index}.weight"] = normal(random, before, after, 4, 4, deviation=DEVIATION)
-        if index < len(up) - 2:
-            normalisation(f"generator.norms.{index}", after)
+        layer("generator", index, before, after, channels=after, normalised=index < len(up) - 2)
     for index, (before, after) in enumerate(pairwise(down)):
-        weights[f"discriminator.convs.{index}.weight"] = normal(random, after, before, 4, 4, deviation=DEVIATION)
-        if 0 < index < len(down) - 2:
-            normalisation(f"discriminator.norms.{index}", after)
+        layer("discriminator", index, after, before, channels=after, normalised=0 < index < len(down) - 2)
     return weights
 
 
