@@ -3,8 +3,8 @@
     python -m trackside.workloads.gan.keras_tensorflow
     python -m trackside.workloads.gan.keras_tensorflow --precision float64 --mode xla --optimizer stock
 
-660 updates of each network take about 20 seconds on one CPU core after some 10 seconds of imports, and reach a Fréchet
-distance of 8 or less. The same networks, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
+660 updates of each network take about 12 seconds on one CPU core after some 10 seconds of imports, and reach a Fréchet
+distance of 10 or less. The same networks, data and arithmetic in PyTorch: `torch_lightning.py` beside this file.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python -m trackside.workloads.gan.torch_lightning
     python -m trackside.workloads.gan.torch_lightning --precision float64 --size 32 --threads 2
 
-660 updates of each network take about 20 seconds on one CPU core after some 10 seconds of imports, and reach a Fréchet
-distance of 8 or less. The same networks, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
+660 updates of each network take about 12 seconds on one CPU core after some 10 seconds of imports, and reach a Fréchet
+distance of 10 or less. The same networks, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
 """
 
 from __future__ import annotations
