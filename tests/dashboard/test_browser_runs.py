@@ -159,6 +159,6 @@ def test_keyboard_reaches_search_and_content(dashboard: str, page: Page, train: 
     expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=20_000)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
-    for _ in range(4):
+    for _ in range(5):  # name, Runs, Claims, light and dark, then the page
         page.keyboard.press("Tab")
     expect(page.get_by_role("textbox", name="Search runs")).to_be_focused()
