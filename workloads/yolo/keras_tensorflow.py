@@ -85,7 +85,13 @@ def build(problem: Problem, settings: Settings) -> keras.Model:
     """The compiled model, without its initial weights."""
     model = build_model(settings.size, settings.optimizer)
     # A NumPy double makes Keras evaluate the schedule in double precision; a Python float would give float32.
-    schedule = keras.optimizers.schedules.CosineDecay(np.float64(yolo.LEARNING_RATE), decay_steps=settings.steps)
+    rate = np.float64(yolo.LEARNING_RATE)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        rate / yolo.WARM_UP,
+        decay_steps=max(1, settings.steps - yolo.WARM_UP),
+        warmup_target=rate,
+        warmup_steps=yolo.WARM_UP,
+    )
     if settings.optimizer == "exact":
         optimizer = torch_exact.TorchAdam(schedule)
     else:

@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from .. import torch_training
 from ..problem import Problem, channels_first
@@ -115,7 +116,9 @@ class YOLO(pl.LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> dict[str, object]:
         optimizer = torch.optim.Adam(self.parameters(), yolo.LEARNING_RATE)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
+        rise = LinearLR(optimizer, 1 / yolo.WARM_UP, total_iters=yolo.WARM_UP)
+        fall = CosineAnnealingLR(optimizer, T_max=max(1, self.steps - yolo.WARM_UP))
+        schedule = SequentialLR(optimizer, [rise, fall], milestones=[yolo.WARM_UP])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
