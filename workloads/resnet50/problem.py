@@ -44,9 +44,9 @@ WORKLOAD = Workload(
     size=64,
     size_unit="pixels a side",
     smallest_size=32,
-    seconds=300,
+    seconds=100,
     metrics=("val/acc",),
-    result="val/acc",
+    result="val/acc 0.75 to 0.79 after its one epoch",
     gate=Gate(steps=6, tolerance=1e-9),
     requires=(("sklearn", "scikit-learn"),),
 )
