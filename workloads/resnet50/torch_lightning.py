@@ -3,10 +3,13 @@
     python -m trackside.workloads.resnet50.torch_lightning
     python -m trackside.workloads.resnet50.torch_lightning --size 224 --batch-size 64 --steps 200
 
-On a GPU: float32 means float32 here, TF32 is off in both frameworks. Images are in PyTorch's own order of memory,
-channels first; that is what cuDNN is fastest with in float32. With bf16-mixed and fp16-mixed its tensor cores want
-channels last, which TensorFlow always has: there `module.to(memory_format=torch.channels_last)` in `build` is worth
-measuring. The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
+An update of the default run takes about 0.3 seconds of one CPU core. Its 89 updates, one epoch, reached a validation
+accuracy of 0.75, and 0.79 from initial weights moved by one unit in the last place: differences of that size are noise.
+
+On a GPU (not measured): float32 means float32, TF32 is off in both frameworks. Images are in PyTorch's own order of
+memory, channels first; that is what cuDNN should be fastest with in float32. With bf16-mixed and fp16-mixed its tensor
+cores want channels last, which TensorFlow always has: there `module.to(memory_format=torch.channels_last)` in `build`
+is worth measuring. The same network, data and arithmetic in Keras: `keras_tensorflow.py` beside this file.
 """
 
 from __future__ import annotations
