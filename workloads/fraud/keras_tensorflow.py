@@ -31,7 +31,7 @@ class WeightedBinaryCrossentropy(keras.losses.BinaryCrossentropy):  # type: igno
     As a part of the loss it counts in validation as well.
 
     Args:
-        pos_weight: how many times fraud counts; trackers read the attribute.
+        pos_weight: how many times fraud counts.
     """
 
     def __init__(self, pos_weight: float) -> None:
