@@ -106,7 +106,6 @@ def fit(
     build: Build,
     pairings: Pairings,
     *,
-    make_batches: Callable[[Problem, Settings, int], tf.data.Dataset] = batches,
     validation_batch_size: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, float]:
@@ -118,7 +117,6 @@ def fit(
         settings: how.
         build: makes the compiled model; `compile_options` gives the arguments for the execution mode.
         pairings: which variable holds which of the initial weights.
-        make_batches: makes the training data from an epoch on.
         validation_batch_size: all of the validation data at once by default.
         callbacks: further callbacks, before the tracker.
 
@@ -136,7 +134,7 @@ def fit(
     steps_per_epoch = problem.steps_per_epoch(settings.batch_size)
     recorder = tracker(workload, problem, settings)
     history = model.fit(
-        make_batches(problem, settings, first_epoch),
+        batches(problem, settings, first_epoch),
         epochs=problem.epochs(settings),
         initial_epoch=first_epoch,
         steps_per_epoch=steps_per_epoch,

@@ -153,6 +153,14 @@ def uniform_by_fan_in(generator: np.random.Generator, *shape: int, fan_in: int) 
     return generator.uniform(-bound, bound, shape).astype(np.float32)
 
 
+def linear_by_fan_in(generator: np.random.Generator, name: str, out: int, into: int) -> dict[str, NDArray[np.float32]]:
+    """Weight (out, into) and bias (out,) of a linear layer, drawn in this order as PyTorch draws them."""
+    return {
+        f"{name}.weight": uniform_by_fan_in(generator, out, into, fan_in=into),
+        f"{name}.bias": uniform_by_fan_in(generator, out, fan_in=into),
+    }
+
+
 def normal(generator: np.random.Generator, *shape: int, deviation: float) -> NDArray[np.float32]:
     """Weights from a normal distribution around 0."""
     return (deviation * generator.standard_normal(shape)).astype(np.float32)

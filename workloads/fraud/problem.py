@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..problem import Problem, Weights, uniform_by_fan_in, weight_generator
+from ..problem import Problem, Weights, linear_by_fan_in, weight_generator
 from ..ranking_metrics import average_precision, roc_auc
 from ..settings import Settings
 from ..workload import Gate, Workload
@@ -99,8 +99,8 @@ def initial_weights(seed: int, hidden: int) -> Weights:
         Matrices as (out, in) float32.
     """
     generator = weight_generator(seed)
-    weights = {}
-    for name, out, into in (("hidden1", hidden, FEATURES), ("hidden2", hidden, hidden), ("head", 1, hidden)):
-        weights[f"{name}.weight"] = uniform_by_fan_in(generator, out, into, fan_in=into)
-        weights[f"{name}.bias"] = uniform_by_fan_in(generator, out, fan_in=into)
-    return weights
+    return {
+        **linear_by_fan_in(generator, "hidden1", hidden, FEATURES),
+        **linear_by_fan_in(generator, "hidden2", hidden, hidden),
+        **linear_by_fan_in(generator, "head", 1, hidden),
+    }
