@@ -73,6 +73,7 @@ def test_search_and_filters_narrow_the_table_and_survive_a_reload(dashboard: str
     expect(row(page, b)).to_be_visible()
     expect(page).to_have_url(re.compile("q=bet"))
     page.get_by_role("textbox", name="Search runs").fill("")
+    expect(row(page, a)).to_be_visible()
     page.get_by_role("textbox", name="Filter by framework").click()
     page.get_by_role("option", name="PyTorch").click()
     expect(row(page, b)).to_have_count(0)
