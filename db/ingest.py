@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Interval, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from .errors import StoreError
-from .models import AxisSegment, EventRow, Fingerprint, Journal, Run, Segment, SeriesRow
+from .models import AxisSegment, Base, Fingerprint, Journal, Run, Segment, SeriesRow
 from .segments import Column, encode
 
 MERGED_COLUMNS = ("config", "environment", "model")
@@ -21,6 +22,25 @@ MERGED_COLUMNS = ("config", "environment", "model")
 
 
 _CHUNK = 500  # databases bound the number of parameters of a statement
+
+# A commit comes every second or so while somebody trains, in their process. Making a statement takes longer than
+# executing it, so those of every commit are made once; of tables rather than classes, whose inserts take a longer way.
+_RUNS, _SERIES, _JOURNALS, _EVENTS = (Base.metadata.tables[name] for name in ("runs", "series", "journals", "events"))
+
+# FOR UPDATE (which SQLite neither has nor needs) makes the ranks of one job take turns on the run's row.
+_LOCK_RUN = select(_RUNS.c.id).where(_RUNS.c.id == bindparam("run")).with_for_update()
+_POSITION = select(_JOURNALS.c.position).where(_JOURNALS.c.id == bindparam("journal")).with_for_update()
+_ADVANCE = (
+    update(_JOURNALS)
+    .where(_JOURNALS.c.id == bindparam("journal"))
+    .values(position=bindparam("reached"), closed=bindparam("ended"))
+)
+_OTHER_BYTES = select(func.coalesce(func.sum(_JOURNALS.c.position), 0)).where(
+    _JOURNALS.c.run_id == bindparam("run"),
+    _JOURNALS.c.rank == bindparam("process"),
+    _JOURNALS.c.id != bindparam("journal"),
+)
+_NEW_SERIES = insert(_SERIES).returning(_SERIES.c.id, sort_by_parameter_order=True)
 
 
 class JournalMovedError(StoreError):
@@ -99,7 +119,7 @@ def apply(connection: Connection, commit: Commit, now: datetime) -> None:
     _write_stretches(connection, AxisSegment, commit.axes, [place] * len(commit.axes))
     if commit.events:
         connection.execute(
-            insert(EventRow),
+            insert(_EVENTS),
             [{**event, "run_id": commit.run_id, "rank": commit.rank} for event in commit.events],
         )
     for name, value in commit.fingerprints.items():
@@ -117,17 +137,14 @@ def _upsert(connection: Connection, table: type) -> Any:
 
 
 def _ensure_run(connection: Connection, commit: Commit) -> None:
-    # FOR UPDATE (which SQLite neither has nor needs) makes the ranks of one job take turns on the run's row.
-    if connection.execute(select(Run.id).where(Run.id == commit.run_id).with_for_update()).first() is None:
+    if connection.execute(_LOCK_RUN, {"run": commit.run_id}).first() is None:
         connection.execute(
             _upsert(connection, Run).values(id=commit.run_id, **commit.run_created).on_conflict_do_nothing()
         )
 
 
 def _advance_journal(connection: Connection, commit: Commit) -> None:
-    position = connection.execute(
-        select(Journal.position).where(Journal.id == commit.journal_id).with_for_update()
-    ).scalar_one_or_none()
+    position = connection.execute(_POSITION, {"journal": commit.journal_id}).scalar_one_or_none()
     if (position or 0) != commit.position_before:
         raise JournalMovedError(position or 0)
     if position is None:
@@ -138,18 +155,14 @@ def _advance_journal(connection: Connection, commit: Commit) -> None:
             )
         )  # fmt: skip
     else:
-        connection.execute(
-            update(Journal)
-            .where(Journal.id == commit.journal_id)
-            .values(position=commit.position_after, closed=commit.closed)
-        )
+        reached = {"journal": commit.journal_id, "reached": commit.position_after, "ended": commit.closed}
+        connection.execute(_ADVANCE, reached)
 
 
 def other_bytes(connection: Connection, run_id: str, rank: int, journal_id: str) -> int:
     """How much was taken from other journals of this run and rank: it grows when another process writes to them."""
-    taken = select(func.coalesce(func.sum(Journal.position), 0))
-    taken = taken.where(Journal.run_id == run_id, Journal.rank == rank, Journal.id != journal_id)
-    return int(connection.execute(taken).scalar_one())
+    others = {"run": run_id, "process": rank, "journal": journal_id}
+    return int(connection.execute(_OTHER_BYTES, others).scalar_one())
 
 
 def _write_series(connection: Connection, commit: Commit) -> None:
@@ -157,20 +170,34 @@ def _write_series(connection: Connection, commit: Commit) -> None:
     known = [change.summary for change in commit.series if change.summary["id"] is not None]
     if new:
         rows = [{**_without_id(summary), "run_id": commit.run_id, "rank": commit.rank} for summary in new]
-        made = connection.execute(insert(SeriesRow).returning(SeriesRow.id, sort_by_parameter_order=True), rows)
+        made = connection.execute(_NEW_SERIES, rows)
         for summary, series_id in zip(new, made.scalars(), strict=True):
             summary["id"] = series_id
     if known:
         connection.execute(
-            update(SeriesRow)
-            .where(SeriesRow.id == bindparam("series_id"))
-            .values({name: bindparam(name) for name in known[0] if name != "id"}),
+            _known_series(tuple(_without_id(known[0]))),
             [{**_without_id(summary), "series_id": summary["id"]} for summary in known],
         )
     pairs = [(change.summary["id"], stretch) for change in commit.series for stretch in change.stretches]
     _write_stretches(
         connection, Segment, [stretch for _, stretch in pairs], [_segment_columns(*pair) for pair in pairs]
     )
+
+
+@cache
+def _known_series(columns: tuple[str, ...]) -> Any:
+    """The statement that replaces these columns of a series."""
+    return (
+        update(_SERIES)
+        .where(_SERIES.c.id == bindparam("series_id"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+@cache
+def _new_rows(table: Any) -> Any:
+    """The statement that inserts segments and gives back their ids."""
+    return insert(table).returning(table.c.id, sort_by_parameter_order=True)
 
 
 def _without_id(summary: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +234,7 @@ def _write_stretches(
         }
         for stretch, extra in zip(stretches, columns, strict=True)
     ]
-    made = connection.execute(insert(table).returning(table.id, sort_by_parameter_order=True), rows)
+    made = connection.execute(_new_rows(table.__table__), rows)
     for stretch, row_id in zip(stretches, made.scalars(), strict=True):
         stretch.id = row_id
 
@@ -227,16 +254,36 @@ def _update_run(connection: Connection, commit: Commit, now: datetime) -> None:
                 counts[sentence] = counts.get(sentence, 0) + more
             changes["warnings"] = counts
     if commit.last_step is not None:
-        known = func.coalesce(Run.last_step, commit.last_step)
-        greatest = func.greatest if connection.dialect.name == "postgresql" else func.max
-        changes["last_step"] = greatest(known, commit.last_step)
+        changes["last_step"] = commit.last_step
     if commit.heartbeat_seconds is not None:
-        # The database's own clock where it has one: the training machine's may be minutes off.
-        clock: Any = func.clock_timestamp() if connection.dialect.name == "postgresql" else now
-        changes["heartbeat_at"] = clock
-        changes["heartbeat_due_at"] = clock + timedelta(seconds=commit.heartbeat_seconds)
+        changes["heartbeat_at"] = now
+        changes["heartbeat_due_at"] = timedelta(seconds=commit.heartbeat_seconds)
     if changes:
-        connection.execute(update(Run).where(Run.id == commit.run_id).values(changes))
+        server_clock = connection.dialect.name == "postgresql"
+        if not server_clock and "heartbeat_at" in changes:
+            changes["heartbeat_due_at"] = now + changes["heartbeat_due_at"]
+        elif "heartbeat_at" in changes:
+            del changes["heartbeat_at"]
+        names = {f"new_{name}": value for name, value in changes.items()}
+        connection.execute(_run_update(tuple(changes), server_clock), {"run": commit.run_id, **names})
+
+
+@cache
+def _run_update(columns: tuple[str, ...], server_clock: bool) -> Any:
+    """The statement that changes these columns of a run.
+
+    Args:
+        columns: in PostgreSQL, `heartbeat_due_at` takes the time until then.
+        server_clock: the database has a clock of its own; the training machine's may be minutes off.
+    """
+    new: dict[str, Any] = {name: bindparam(f"new_{name}", type_=_RUNS.c[name].type) for name in columns}
+    if "last_step" in new:
+        greatest = func.greatest if server_clock else func.max
+        new["last_step"] = greatest(func.coalesce(_RUNS.c.last_step, new["last_step"]), new["last_step"])
+    if "heartbeat_due_at" in new and server_clock:
+        new["heartbeat_at"] = func.clock_timestamp()
+        new["heartbeat_due_at"] = func.clock_timestamp() + bindparam("new_heartbeat_due_at", type_=Interval())
+    return update(_RUNS).where(_RUNS.c.id == bindparam("run")).values(new)
 
 
 def load_series(connection: Connection, run_id: str, rank: int) -> Sequence[dict[str, Any]]:

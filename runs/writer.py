@@ -19,6 +19,13 @@ logger = logging.getLogger("trackside")
 INTERVAL_SECONDS = 1.0
 """How often points reach the store. Their safety does not wait for it: that is the journal's work."""
 
+SHARE = 0.0025
+SLOWEST_SECONDS = 4.0
+PROMPT_COMMITS = 10
+"""Of the processor's time, how much the writer may take; it waits longer between commits where they are dear (many
+metrics, cold caches), but not longer than this. The first commits come every second: somebody may be watching, and
+what is loaded once would count as dear."""
+
 HEARTBEAT_SECONDS = 5.0
 DUE_SECONDS = 30.0
 """A sign of life every five seconds; a run is called lost after missing six. A long compilation may hold the
@@ -67,7 +74,7 @@ class BackgroundWriter:
         ingester = Ingester(self._store, self._recorder.journal.path)
         succeeded: JournalWriter | None = None
         prepared = False
-        pause, next_beat, quiet_until = 0.0, 0.0, 0.0
+        pause, next_beat, quiet_until, commits = 0.0, 0.0, 0.0, 0
         while True:
             stopping = self._stopping
             try:
@@ -78,7 +85,7 @@ class BackgroundWriter:
                 if not prepared:
                     self._store.prepare()
                     prepared = True
-                now = time.monotonic()
+                now, used = time.monotonic(), time.thread_time()
                 due = DUE_SECONDS if now >= next_beat else None
                 # Only a full reach is followed by another at once: while training logs there is always a little more,
                 # and a commit for every few steps would take ten times the processor time of one a second.
@@ -94,7 +101,9 @@ class BackgroundWriter:
                     succeeded = None
                     ingester = Ingester(self._store, self._recorder.journal.path)
                     continue
-                pause = INTERVAL_SECONDS
+                commits += 1
+                cost = 0.0 if commits <= PROMPT_COMMITS else time.thread_time() - used
+                pause = min(max(INTERVAL_SECONDS, cost / SHARE), SLOWEST_SECONDS)
                 if self._complained:
                     self._complained = False
                     logger.warning("trackside: the store answers again; what was waiting has been delivered.")

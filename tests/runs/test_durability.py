@@ -148,6 +148,7 @@ def test_a_journal_that_holds_nothing_is_swept_away(sqlite_url, content):
 def test_a_long_training_does_not_fill_the_disk_with_its_journal(sqlite_url, way, monkeypatch):
     monkeypatch.setattr("trackside.runs.recorder.JOURNAL_BYTES", 20_000)
     monkeypatch.setattr("trackside.runs.writer.INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr("trackside.runs.writer.SLOWEST_SECONDS", 0.02)
     monkeypatch.setattr("trackside.runs.writer.STRAGGLER_SECONDS", 0.1)
     folder = journal_folder(resolve_url(sqlite_url))
     sizes, names = [], set()
