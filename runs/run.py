@@ -24,6 +24,8 @@ from ..db.ingest import MERGED_COLUMNS
 from ..db.records import Reduction, RunInfo, State
 from ..db.store import Store
 from . import clean, numbers
+from .debugging.failure import failure_record, plain
+from .debugging.records import DebugRecord
 from .journal import Kind, journal_folder
 from .recorder import Recorder
 from .signals import TerminationWatch
@@ -279,7 +281,13 @@ class Run:
         """Count a sentence about what could not be had; print it the first time."""
         self._recorder.warn(sentence)
 
-    def finish(self, state: State = "finished", error: BaseException | None = None) -> None:
+    def finish(
+        self,
+        state: State = "finished",
+        error: BaseException | None = None,
+        *,
+        record: DebugRecord | None = None,
+    ) -> None:
         """End the run and deliver what is left; later calls do nothing.
 
         Waits at most `FINISH_SECONDS` for the store; what has not arrived by then waits in the journal.
@@ -287,6 +295,7 @@ class Run:
         Args:
             state: `finished`, `failed` or `killed`.
             error: what ended it; its traceback is kept.
+            record: what is known of the error; read off it by default.
         """
         if self.closed or os.getpid() != self._process_id:
             return
@@ -295,7 +304,8 @@ class Run:
         described = describe_error(error)
         if error is not None and state == "failed":
             summary = f"{described['type']}: {described['message']}"
-            self.event("exception", summary, step=self._step_or_none(), detail=described)
+            known = (record or failure_record(error)).to_json()
+            self.event("exception", summary, step=self._step_or_none(), detail={**described, **known})
         ending = {"state": state, "ended_at": datetime.now(UTC).isoformat(), "error": described or None}
         self._recorder.append_json(Kind.END, ending)
         self._recorder.stop("log was called after the run had ended; nothing was recorded")
@@ -341,9 +351,9 @@ def describe_error(error: BaseException | None) -> dict[str, Any]:
     lines = traceback_module.format_exception(type(error), error, error.__traceback__)
     return {
         "type": type(error).__qualname__,
-        "message": clean.text(error, 2_000),
+        "message": clean.text(plain(error), 2_000),
         # The end says what happened; a recursion error has thousands of lines before it.
-        "traceback": clean.text("".join(lines)[-20_000:]),
+        "traceback": clean.text(plain("".join(lines)[-20_000:])),
     }
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
+from ..runs.scrub import scrub_command, scrub_text
 from .gpu import Gpus
-from .scrub import scrub_command, scrub_text
 
 # What decides the numbers or the speed of a training; nothing else of a machine's packages is stored.
 PACKAGES = (

@@ -5,11 +5,45 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..db.engine import resolve_url
 from ..db.errors import UsageError
 from .tensorboard import require_tensorboard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebugOptions:
+    """What `debug=` may be given to say more than True.
+
+    Attributes:
+        every: measure the layers at every so many updates (from update 0).
+        histograms: record a histogram of each layer's gradient as well.
+        anomaly: run the backward pass in the framework's own anomaly mode, which names the operator at once and costs
+            about half a step.
+        search_steps: after an alarm look for the culprit in this many further steps; 0 never looks.
+
+    Raises:
+        UsageError: when one of them cannot be.
+    """
+
+    every: int = 1
+    histograms: bool = False
+    anomaly: bool = False
+    search_steps: int = 3
+
+    def __post_init__(self) -> None:
+        for field, least in (("every", 1), ("search_steps", 0)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"DebugOptions.{field} is {value!r}; give a whole number, {least} or more.")
+        for field in ("histograms", "anomaly"):
+            if not isinstance(getattr(self, field), bool):
+                raise UsageError(f"DebugOptions.{field} is {getattr(self, field)!r}; give True or False.")
+
+
+Debug = bool | Literal["tfdbg"] | DebugOptions
+"""What `debug=` takes. False: only the watch that is always on. `tfdbg`: TensorFlow's own dump."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +60,8 @@ class TrackerOptions:
         log_every: log every so many optimizer updates (from update 0).
         system: sample CPU, memory and GPUs once a second; a number is the interval in seconds, False is off.
         profile: reserved; must be None or False.
-        debug: reserved; must be False.
+        debug: measure every layer at every update, and be ready to search for what goes wrong; `DebugOptions` says
+            how much of it, "tfdbg" asks for TensorFlow's own dump instead. False leaves the watch that is always on.
         tensorboard: a directory to write TensorBoard event files to as well.
         gradient_norm: log the global gradient norm before clipping at every update.
         workload: the name of the training problem that several runs share.
@@ -44,7 +79,7 @@ class TrackerOptions:
     log_every: int = 1
     system: bool | float = True
     profile: Any = None
-    debug: Any = False
+    debug: Debug = False
     tensorboard: str | os.PathLike[str] | None = None
     gradient_norm: bool = False
     workload: str | None = None
@@ -73,5 +108,12 @@ class TrackerOptions:
         resolve_url(self.store)
         if self.profile not in (None, False):
             raise UsageError("profile is not available in this version; leave it out.")
-        if self.debug not in (None, False):
-            raise UsageError("debug is not available in this version; leave it out.")
+        if not (isinstance(self.debug, bool | DebugOptions) or self.debug == "tfdbg"):
+            raise UsageError(f'debug is {self.debug!r}; give True, False, "tfdbg" or DebugOptions(…).')
+
+    @property
+    def probes(self) -> DebugOptions | None:
+        """What to measure of the layers; None where nothing beyond the watch was asked for."""
+        if self.debug is True:
+            return DebugOptions()
+        return self.debug if isinstance(self.debug, DebugOptions) else None

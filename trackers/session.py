@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from ..runs.debugging.records import DebugRecord
 from ..runs.run import Run, start_run
+from ..runs.scrub import scrub
 from ..runs.signals import TerminationWatch
 from .environment import describe_git, describe_machine, describe_usage
 from .gpu import Gpus
 from .guard import Guard
 from .options import TrackerOptions as TrackerOptions
-from .scrub import scrub
 from .step_clock import StepClock, StepTime
 from .system import SystemSampler
 from .tensorboard import EventFiles
@@ -274,8 +275,16 @@ class TrackerSession:
             self._noticed.add(sentence)
             self.run.event(kind, sentence, step=self.step, detail=detail)
 
-    def finish(self, state: EndState = "finished", error: BaseException | None = None) -> None:
-        """End the run and everything that accompanies it. Only the first call counts."""
+    def finish(
+        self, state: EndState = "finished", error: BaseException | None = None, record: DebugRecord | None = None
+    ) -> None:
+        """End the run and everything that accompanies it. Only the first call counts.
+
+        Args:
+            state: how it ended.
+            error: what ended it.
+            record: what the tracker can tell of the error.
+        """
         with self._finishing:
             if self.finished:
                 return
@@ -291,7 +300,7 @@ class TrackerSession:
         if self.run.rank == 0:
             with self.guard("read what the process has used"):
                 self.run.update(environment=describe_usage())
-        self.run.finish(state, error)
+        self.run.finish(state, error, record=record)
 
     def _on_termination(self, name: str) -> None:
         self.run.event("signal", f"The process received {name}.", step=self.step, detail={"signal": name})

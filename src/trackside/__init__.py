@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from .runs.run import start_run as start_run
     from .trackers.keras import KerasTracker as KerasTracker
     from .trackers.lightning import LightningTracker as LightningTracker
+    from .trackers.options import DebugOptions as DebugOptions
 
 __version__ = "0.1.0"
 
 # Loaded on first use: `import trackside` must cost a training script next to nothing, and must not import a
 # framework that the script does not use.
 _HOMES = {
+    "DebugOptions": ".trackers.options",
     "KerasTracker": ".trackers.keras",
     "LightningTracker": ".trackers.lightning",
     "Run": ".runs.run",

@@ -10,9 +10,9 @@ import numpy as np
 import psutil
 import pytest
 
+from trackside.runs.scrub import scrub, scrub_command, scrub_text
 from trackside.trackers import environment
 from trackside.trackers.environment import describe_git, describe_machine
-from trackside.trackers.scrub import scrub, scrub_command, scrub_text
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -1003,7 +1003,7 @@ def test_event_files_for_tensorboard(url: str, read: Any, tmp_path: Path) -> Non
     ("arguments", "said"),
     [
         ({"profile": True}, "profile"),
-        ({"debug": True}, "debug"),
+        ({"debug": "yes"}, "debug"),
         ({"log_every": 0}, "log_every"),
         ({"resume": 3}, "resume"),
         ({"resume": True}, "give the tracker a name"),

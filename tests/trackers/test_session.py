@@ -103,7 +103,7 @@ def test_event_files_say_the_same(sqlite_url: str, tmp_path: Path) -> None:
         ({"system": -1.0}, "seconds"),
         ({"tensorboard": 5}, "directory"),
         ({"profile": object()}, "profile is not available"),
-        ({"debug": True}, "debug is not available"),
+        ({"debug": "yes"}, "debug is .yes.; give True"),
     ],
 )
 def test_bad_arguments_are_refused_at_construction(arguments: dict[str, Any], words: str) -> None:

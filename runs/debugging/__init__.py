@@ -1,0 +1,1 @@
+"""What went wrong in a training: records that both frameworks fill, and how to read them."""
