@@ -35,3 +35,7 @@ class RunNotFoundError(UsageError):
 
 class SeriesNotFoundError(UsageError):
     """The run exists but logged no metric of that name."""
+
+
+class TraceError(TracksideError):
+    """A profiler trace cannot be read: not a trace, cut short, without a step, or a part of trackside is missing."""
