@@ -39,3 +39,7 @@ class SeriesNotFoundError(UsageError):
 
 class TraceError(TracksideError):
     """A profiler trace cannot be read: not a trace, cut short, without a step, or a part of trackside is missing."""
+
+
+class ArtifactNotFoundError(UsageError):
+    """No artifact goes by the given id."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from .errors import StoreError
-from .models import AxisSegment, Base, Fingerprint, Journal, Run, Segment, SeriesRow
+from .models import ArtifactRow, AxisSegment, Base, Fingerprint, Journal, Run, Segment, SeriesRow
 from .segments import Column, encode
 
 MERGED_COLUMNS = ("config", "environment", "model")
@@ -79,6 +80,14 @@ class SeriesChange:
     stretches: list[Stretch]
 
 
+@dataclass(slots=True)
+class ArtifactFile:
+    """A file to store."""
+
+    columns: dict[str, Any]  # of `artifacts`, but for `run_id`, `rank` and `payload`
+    payload: Path | None  # holds it, compressed; None where it stays outside
+
+
 @dataclass(slots=True, kw_only=True)
 class Commit:
     """Everything that one reach into a journal brings, stored completely or not at all."""
@@ -101,6 +110,7 @@ class Commit:
     axes: list[Stretch] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     fingerprints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    artifacts: list[ArtifactFile] = field(default_factory=list)
 
 
 def apply(connection: Connection, commit: Commit, now: datetime) -> None:
@@ -122,6 +132,9 @@ def apply(connection: Connection, commit: Commit, now: datetime) -> None:
             insert(_EVENTS),
             [{**event, "run_id": commit.run_id, "rank": commit.rank} for event in commit.events],
         )
+    for artifact in commit.artifacts:  # one at a time: together they could take all of the memory
+        payload = None if artifact.payload is None else artifact.payload.read_bytes()
+        connection.execute(insert(ArtifactRow), [{**place, **artifact.columns, "payload": payload}])
     for name, value in commit.fingerprints.items():
         row = {"run_id": commit.run_id, "name": name, "value": value}
         connection.execute(

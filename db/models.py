@@ -194,3 +194,65 @@ class Fingerprint(Base):
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[dict[str, Any]]
+
+
+class ArtifactRow(Base):
+    """A file that a run left: a profiler's trace, a debugger's dump. Small ones travel with the store."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (Index(None, "run_id", "kind"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    rank: Mapped[int] = mapped_column(default=0)
+    kind: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str]
+    step: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+    media_type: Mapped[str] = mapped_column(String(128))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    payload: Mapped[bytes | None]  # gzip; NULL for a file too large for a database, which stays at `path`
+    path: Mapped[str | None]
+
+
+class ProfileRow(Base):
+    """What the analysis of one trace found: where the time of some training steps went."""
+
+    __tablename__ = "profiles"
+    __table_args__ = (UniqueConstraint("artifact_id"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), index=True)
+    rank: Mapped[int] = mapped_column(default=0)
+    artifact_id: Mapped[int] = mapped_column(BigId, ForeignKey("artifacts.id", ondelete="CASCADE"))
+    format: Mapped[str] = mapped_column(String(16))
+    first_step: Mapped[int | None] = mapped_column(BigInteger)
+    last_step: Mapped[int | None] = mapped_column(BigInteger)
+    step_seconds: Mapped[list[float]] = mapped_column(JSONObject)
+    split: Mapped[dict[str, Any]]
+    classified_fraction: Mapped[float | None]
+    notes: Mapped[list[str]]
+    version: Mapped[int]  # of the analysis: an older one is made anew
+
+
+class ProfileOperator(Base):
+    """One operator of a profile: all its calls in one layer and direction."""
+
+    __tablename__ = "profile_operators"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    profile_id: Mapped[int] = mapped_column(BigId, ForeignKey("profiles.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    family: Mapped[str] = mapped_column(String(32))
+    direction: Mapped[str] = mapped_column(String(16))
+    calls: Mapped[int] = mapped_column(BigInteger)
+    self_seconds: Mapped[float]
+    total_seconds: Mapped[float]
+    layer: Mapped[str | None]
+    shapes: Mapped[str]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    flops: Mapped[float | None]
+    inferred: Mapped[bool] = mapped_column(Boolean)
+    device: Mapped[str] = mapped_column(String(16))
+    background: Mapped[bool] = mapped_column(Boolean)

@@ -191,3 +191,45 @@ class Event:
     rank: int = 0
     message: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactInfo:
+    """A file that a run left, without its content.
+
+    `kind` says what it is: `trace/chrome`, `trace/xplane`, `tfdbg`, … `detail` is what its writer knew of it, a JSON
+    object. `size_bytes` is that of the file as it was written. `path` is None where the content is in the store.
+    """
+
+    id: int
+    run_id: str
+    kind: str
+    name: str
+    rank: int = 0
+    step: int | None = None
+    created: datetime
+    media_type: str = "application/octet-stream"
+    size_bytes: int = 0
+    detail: dict[str, Any] = field(default_factory=dict)
+    path: str | None = None  # where a file lies that is too large for a database, on the machine that trained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptProfile:
+    """What the analysis of a trace found, as the store keeps it; `runs.traces.reading` makes a `Profile` of it.
+
+    `operators` are JSON objects with the fields of `runs.traces.records.Operator`.
+    """
+
+    artifact_id: int
+    run_id: str
+    rank: int = 0
+    format: str
+    first_step: int | None = None
+    last_step: int | None = None
+    step_seconds: tuple[float, ...] = ()
+    split: dict[str, float] = field(default_factory=dict)
+    classified_fraction: float = math.nan
+    notes: tuple[str, ...] = ()
+    version: int = 0  # of the analysis
+    operators: tuple[dict[str, Any], ...] = ()

@@ -1,23 +1,23 @@
-"""Reading a store, and the few things people change in one. With `ingest`, the only place that executes statements."""
+"""Reading a store, and the few things people change in one.
+
+With `database`, `artifacts` and `ingest` the only place that executes statements.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import Connection, delete, func, literal, select, update
 
-from . import ingest, schema
-from .engine import display_url, make_engine, plain_errors, resolve_url
-from .errors import RunNotFoundError, SeriesNotFoundError, StoreError, UsageError
+from . import artifacts
+from .database import Database
+from .engine import display_url
+from .errors import RunNotFoundError, SeriesNotFoundError, UsageError
 from .models import AxisSegment, EventRow, Fingerprint, Run, Segment, SeriesRow
-from .models import Journal as JournalRow
-from .records import Axes, Event, RunInfo, Series, SeriesInfo, State
+from .records import ArtifactInfo, Axes, Event, KeptProfile, RunInfo, Series, SeriesInfo, State
 from .rows import columns, run_info, series_info
 
 if TYPE_CHECKING:
@@ -50,89 +50,11 @@ def open_store(url: str | None = None) -> Store:
     return store
 
 
-class Store:
+class Store(Database):
     """Runs, series and points of one database. Safe to use from several threads.
 
     Prefer `open_store`; building one directly connects to nothing until the first read.
     """
-
-    def __init__(self, url: str | None = None) -> None:
-        self.url = resolve_url(url)
-        self.engine = make_engine(self.url)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"Store({display_url(self.url)!r})"
-
-    def close(self) -> None:
-        """Release the connections."""
-        self.engine.dispose()
-
-    def prepare(self) -> None:
-        """Create the file and the tables, or upgrade them.
-
-        Raises:
-            StoreError: if that cannot be done.
-        """
-        if self.url.get_backend_name() == "sqlite":
-            folder = Path(str(self.url.database)).parent
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StoreError(
-                    f"The folder {folder} for the store cannot be made ({error.strerror}): choose another with --store."
-                ) from error
-        schema.ensure(self.engine)
-
-    # Transactions
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A transaction that reads one consistent state."""
-        with plain_errors(self.url), self.engine.connect() as connection, connection.begin():
-            yield connection
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that waits for its turn to write."""
-        with (
-            plain_errors(self.url),
-            self.engine.connect().execution_options(trackside_write=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
-
-    def commit(self, change: ingest.Commit) -> None:
-        """Store one reach into a journal, completely or not at all.
-
-        Raises:
-            ingest.JournalMovedError: if another process took that part of the journal already.
-            StoreError: if the store cannot be written.
-        """
-        with self.write() as connection:
-            ingest.apply(connection, change, datetime.now(UTC))
-
-    def journal_position(self, journal_id: str) -> int | None:
-        """Bytes of a journal that are in the store; None if nothing is."""
-        with self.read() as connection:
-            return connection.execute(
-                select(JournalRow.position).where(JournalRow.id == journal_id)
-            ).scalar_one_or_none()
-
-    def writer_state(self, run_id: str, rank: int, journal_id: str) -> tuple[Sequence[dict[str, Any]], int, int]:
-        """What a writer of this run continues from: series summaries, count of axis points, `ingest.other_bytes`."""
-        with self.read() as connection:
-            axes = select(func.coalesce(func.sum(AxisSegment.count), 0))
-            axes = axes.where(AxisSegment.run_id == run_id, AxisSegment.rank == rank)
-            others = ingest.other_bytes(connection, run_id, rank, journal_id)
-            return ingest.load_series(connection, run_id, rank), int(connection.execute(axes).scalar_one()), others
 
     # Runs
 
@@ -278,6 +200,67 @@ class Store:
         query = select(Fingerprint.name, Fingerprint.value).where(Fingerprint.run_id == run_id)
         with self.read() as connection:
             return {row.name: row.value for row in connection.execute(query)}
+
+    def artifacts(self, run: RunInfo | str, kind: str | None = None) -> list[ArtifactInfo]:
+        """Files that a run left, in the order they came, without their content; `kind` picks some."""
+        run_id = run.id if isinstance(run, RunInfo) else self.run(run).id
+        with self.read() as connection:
+            return artifacts.infos(connection, run_id, kind)
+
+    def artifact_bytes(self, artifact_id: int) -> bytes:
+        """What a file held.
+
+        Raises:
+            ArtifactNotFoundError: if there is none of this id.
+            StoreError: if it was too large for the store and is not on this machine.
+        """
+        with self.read() as connection:
+            return artifacts.content(connection, artifact_id)
+
+    def kept_profiles(self, run: RunInfo | str) -> list[KeptProfile]:
+        """What was found in the traces of a run that were analysed already."""
+        run_id = run.id if isinstance(run, RunInfo) else self.run(run).id
+        with self.read() as connection:
+            return artifacts.kept_profiles(connection, run_id)
+
+    # What readers and importers add
+
+    def attach(
+        self,
+        run: RunInfo | str,
+        name: str,
+        kind: str,
+        data: bytes,
+        *,
+        step: int | None = None,
+        detail: Mapping[str, Any] | None = None,
+        rank: int = 0,
+        media_type: str | None = None,
+    ) -> int:
+        """Add a file to a run; returns its id. A training process uses `Run.attach`, which waits for no store.
+
+        Raises:
+            UsageError: if it is too large for a database.
+        """
+        info = self._current(run)
+        described = artifacts.columns(
+            info.id, rank, kind, name, step=step, detail=dict(detail or {}), media_type=media_type
+        )
+        payload = artifacts.compress(data) if len(data) <= artifacts.LARGEST_BYTES else b""
+        if len(data) > artifacts.LARGEST_BYTES or len(payload) > artifacts.LARGEST_PAYLOAD:
+            raise UsageError(f"{name} has {len(data) / 1e6:.0f} MB, too much for a store: keep a shorter trace.")
+        with self.write() as connection:
+            return artifacts.add(connection, {**described, "size_bytes": len(data), "payload": payload, "path": None})
+
+    def remove_artifact(self, artifact_id: int) -> None:
+        """Remove a file of a run, and what was found in it."""
+        with self.write() as connection:
+            artifacts.remove(connection, artifact_id)
+
+    def keep_profile(self, profile: KeptProfile) -> bool:
+        """Keep what was found in a trace, in the place of an earlier analysis; False if the trace is gone."""
+        with self.write() as connection:
+            return artifacts.keep_profile(connection, profile)
 
     # What people change
 

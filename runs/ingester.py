@@ -16,6 +16,7 @@ from ..db.errors import StoreError
 from ..db.ingest import Commit, JournalMovedError, SeriesChange
 from ..db.records import Float64Array, Int64Array
 from ..db.store import Store
+from . import attachments
 from .journal import POINTS_HEAD, JournalReader, Kind
 from .tail import SeriesTail, StretchTail
 
@@ -48,6 +49,7 @@ class Ingester:
         self._axes = StretchTail()
         self._last_axis: tuple[int, float, float] | None = None
         self._other_bytes = 0
+        self._spent: list[Path] = []  # files that the next commit stores
 
     def close(self) -> None:
         """Release the file."""
@@ -73,6 +75,7 @@ class Ingester:
             return 0
         commit = self._commit(self._position, after, heartbeat_seconds)
         reach = _Reach()
+        self._spent = []
         for kind, body in records:
             self._take(kind, body, commit, reach)
         self._pack(reach, commit)
@@ -82,6 +85,7 @@ class Ingester:
             # The summaries in memory are ahead of the store now: start again from what is stored.
             self._position = None
             raise
+        attachments.remove(self._spent)
         taken, self._position = after - self._position, after
         self.closed = self.closed or commit.closed
         return taken
@@ -168,11 +172,26 @@ class Ingester:
         elif kind == Kind.WARNING:
             sentence = body.decode()
             commit.warnings[sentence] = commit.warnings.get(sentence, 0) + 1
+        elif kind == Kind.ARTIFACT:
+            self._attach(orjson.loads(body), commit)
         elif kind == Kind.END:
             self._change(orjson.loads(body), commit)
             commit.closed = reach.closed = True
         elif kind == Kind.SUCCEEDED:
             commit.closed = True
+
+    def _attach(self, record: dict[str, Any], commit: Commit) -> None:
+        taken = attachments.Taken(record, self.reader.path.parent)
+        self._spent += taken.spent
+        if taken.artifact is not None:
+            commit.artifacts.append(taken.artifact)
+        if taken.lost:
+            commit.warnings[taken.lost] = commit.warnings.get(taken.lost, 0) + 1
+        if taken.notice:
+            time = taken.artifact.columns["created_at"] if taken.artifact is not None else datetime.now(UTC)
+            commit.events.append(
+                {"kind": "notice", "time": time, "step": record.get("step"), "message": taken.notice, "detail": {}}
+            )
 
     def _change(self, changes: dict[str, Any], commit: Commit) -> None:
         # State, configuration and the rest belong to the job; only its first process speaks for it.

@@ -58,6 +58,7 @@ class Kind(IntEnum):
     WARNING = 8
     END = 9  # how it ended; nothing follows
     SUCCEEDED = 10  # empty: this journal has grown large, and another one follows
+    ARTIFACT = 11  # a file beside the journal that belongs to the run
 
 
 def journal_folder(url: URL) -> Path:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..db.errors import StoreError, UsageError
-from . import clean, numbers
+from . import attachments, clean, numbers
 from .journal import HEADER, MAGIC, POINTS_HEAD, SUFFIX, JournalWriter, Kind
 
 logger = logging.getLogger("trackside")
@@ -141,6 +141,22 @@ class Recorder:
             self.warn(f"a description of the run was left out: {error}")
         except Exception as error:  # noqa: BLE001 - describing a run must not stop the training
             self.warn(f"a description of the run could not be recorded ({type(error).__name__}: {error})")
+
+    def attach(self, path: Path, described: Callable[[], Mapping[str, Any]], *, move: bool) -> bool:
+        """Record a file; see `Run.attach`."""
+        journal = self.journal  # file and record go to the same one, whichever follows it meanwhile
+        try:
+            if self.ended:
+                self.warn(f"{path.name} was not attached: {self.ended}")
+                return False
+            attachments.append(journal, path, described(), move=move)
+        except OSError as error:
+            self.warn(f"{path} was not attached ({error.strerror or error})")
+            return False
+        except Exception as error:  # noqa: BLE001 - a file that cannot be taken must not stop the training
+            self.warn(f"{path} was not attached ({type(error).__name__}: {error})")
+            return False
+        return True
 
     def describe(self, name: str, unit: str | None, reduction: str) -> None:
         """Record what a metric's values are."""

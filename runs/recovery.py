@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..db.errors import StoreError, StoreUnreachableError
 from ..db.store import Store
+from . import attachments
 from .ingester import Ingester
 from .journal import abandoned, journal_folder
 
@@ -73,6 +74,7 @@ def _bring_in(store: Store, path: Path, only_run: str | None) -> Recovered | Non
             store.mark(header["run_id"], "lost", ingester.last_time or datetime.now(UTC))
         with suppress(OSError):  # not ours to remove: the store knows that it has everything in it
             path.unlink(missing_ok=True)
+            attachments.remove(list(attachments.left_by(path)))
         return Recovered(header["run_id"], path, ingester.closed)
     finally:
         ingester.close()

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
 
+from ..db.artifacts import MEDIA_TYPES
 from ..db.errors import StoreUnreachableError, UsageError
 from ..db.ingest import MERGED_COLUMNS
 from ..db.records import Reduction, RunInfo, State
@@ -275,6 +276,47 @@ class Run:
                 "message": clean.text(message),
                 "detail": clean.json_value(detail or {}),
             },
+        )
+
+    def attach(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        kind: str,
+        name: str | None = None,
+        step: int | None = None,
+        detail: Mapping[str, Any] | None = None,
+        media_type: str | None = None,
+        move: bool = False,
+    ) -> bool:
+        """Add a file to the run: a trace, a dump, a picture. Returns once it is safe beside the journal; never raises.
+
+        A file of more than 500 MB stays where it is, and the store keeps its path.
+
+        Args:
+            path: the file; it is copied, and may be changed afterwards.
+            kind: what it is, for example `trace/chrome`.
+            name: what to call it; the file's name by default.
+            step: at which step it was made.
+            detail: what a reader must know of it.
+            media_type: for a download; known for traces.
+            move: do not copy: the file goes away when the store has it.
+
+        Returns:
+            False if the file cannot be read or there is no room for a copy; a warning says so.
+        """
+        file = Path(path)
+        return self._recorder.attach(
+            file,
+            lambda: {
+                "kind": clean.name(kind)[:64],
+                "name": clean.name(name or file.name),
+                "step": None if step is None else numbers.step_number(step),
+                "created_at": datetime.now(UTC).isoformat(),
+                "media_type": clean.name(media_type or MEDIA_TYPES.get(kind, "application/octet-stream"))[:128],
+                "detail": clean.json_value(detail or {}),
+            },
+            move=move,
         )
 
     def warn(self, sentence: str) -> None:

@@ -6,15 +6,17 @@ import subprocess
 import sys
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from trackside.db import schema
 from trackside.db.engine import make_engine, resolve_url
 from trackside.db.errors import StoreError
 from trackside.db.models import Base
-from trackside.db.store import open_store
+from trackside.db.store import Store, open_store
 
 
 def test_head_is_the_newest_migration():
@@ -26,6 +28,46 @@ def test_migrations_build_what_the_models_describe(empty_store_url):
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
         assert schema.revision(connection) == schema.HEAD
+
+
+def test_every_migration_can_be_taken_back(empty_store_url):
+    with open_store(empty_store_url) as store:
+        migrate(store, "downgrade", "base")
+        with store.engine.connect() as connection:
+            assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+        migrate(store, "upgrade", "head")
+        with store.engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_a_store_of_the_first_version_is_upgraded_and_used(empty_store_url):
+    with Store(empty_store_url) as store:
+        migrate(store, "upgrade", "0001")
+        with store.write() as connection:
+            assert not inspect(connection).has_table("artifacts")
+            connection.execute(text(OLD_RUN))
+    with open_store(empty_store_url) as store:
+        (run,) = store.runs()
+        assert (run.name, run.config) == ("old", {"lr": 0.1})
+        artifact = store.attach(run, "trace.json", "trace/chrome", b"{}")
+        assert store.artifact_bytes(artifact) == b"{}"
+
+
+OLD_RUN = """
+INSERT INTO runs (id, name, project, device_count, world_size, state, created_at, process_seconds, config, environment,
+                  model, tags, notes, is_baseline, warnings)
+VALUES ('o1', 'old', 'p', 1, 1, 'finished', '2026-01-02 03:04:05.000000', 0, '{"lr": 0.1}', '{}', '{}', '[]', '', FALSE,
+        '{}')
+"""
+
+
+def migrate(store, direction, revision):
+    config = Config()
+    config.set_main_option("script_location", str(schema._SCRIPTS))
+    config.set_main_option("path_separator", "os")
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        getattr(command, direction)(config, revision)
 
 
 def test_opening_again_changes_nothing(store_url):
