@@ -58,6 +58,40 @@ def per_second(value: float | None) -> str:
     return f"{value:,.0f} /s" if value >= 100 else f"{value:.3g} /s"
 
 
+def memory(value: float | None) -> str:
+    """An amount of memory: `3.2 GiB`."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def percent(value: float | None) -> str:
+    """A share of a hundred: `42.1 %`."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:.3g} %"
+
+
+def joules(value: float | None) -> str:
+    """An energy: `850 J`, `12.4 kJ`, `1.3 MJ`."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    for unit, size in (("MJ", 1e6), ("kJ", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g} J"
+
+
 def moment(value: datetime | None) -> str:
     """A time as a person in UTC reads it: `2026-11-22 15:04:05 UTC`."""
     return NOTHING if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def quantity(value: float | None, unit: str | None) -> str:
+    """A value in its unit; a dash where it is unknown."""
+    write = _WRITTEN.get(unit or "")
+    return write(value) if write else number(value)
+
+
+_WRITTEN = {"seconds": seconds, "bytes": memory, "percent": percent, "joules": joules, "samples/s": per_second}

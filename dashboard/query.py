@@ -26,6 +26,8 @@ class CompareQuery:
         x_range: what all curve panels are zoomed to, in the axis' own unit (`wall`: seconds since the epoch).
         pair: the two runs subtracted; None for the first two.
         difference: the metric subtracted; None for the first.
+        base: the run that ratios are taken to; None for the baseline or the first.
+        target: the value that runs are timed to; None for the best that all reached.
     """
 
     runs: tuple[str, ...] = ()
@@ -36,6 +38,8 @@ class CompareQuery:
     x_range: tuple[float, float] | None = None
     pair: tuple[str, str] | None = None
     difference: str | None = None
+    base: str | None = None
+    target: float | None = None
 
     @classmethod
     def parse(cls, search: str | None) -> CompareQuery:
@@ -53,6 +57,8 @@ class CompareQuery:
             x_range=_range(values.get("x")),
             pair=(pair[0], pair[1]) if len(pair) == 2 else None,
             difference=values.get("difference") or None,
+            base=values.get("base") or None,
+            target=None if math.isnan(target := _number(values.get("target"), math.nan)) else target,
         )
 
     def search(self) -> str:
@@ -72,6 +78,10 @@ class CompareQuery:
             values["pair"] = ",".join(self.pair)
         if self.difference is not None:
             values["difference"] = self.difference
+        if self.base is not None:
+            values["base"] = self.base
+        if self.target is not None:
+            values["target"] = f"{self.target!r}"
         return "?" + urlencode(values, safe=",/", doseq=True)
 
 

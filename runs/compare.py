@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..db.errors import UsageError
 from ..db.records import RunInfo, SeriesInfo
+from .best import best_of
 from .difference import DifferenceView, difference_view
 from .labels import metric_order, run_labels
 from .parity import ParityCard, check_parity
 from .series import resolve_runs
 from .step_times import StepTimesView, step_times_view
+from .verdict import VerdictView, verdict_view
 
 if TYPE_CHECKING:
     from ..db.store import Store
 
 LOSS = "train/loss"
-
-# What is better when it is larger; of everything else, losses and errors, the smallest is the best.
-_LARGER_IS_BETTER = ("acc", "accuracy", "auc", "f1", "precision", "recall", "map", "iou", "psnr", "ssim", "bleu", "r2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,7 @@ class Comparison:
         runs: in the order asked for.
         parity: are they the same experiment.
         summary: a row a run.
+        verdict: a row a quantity, with ratios to the base run and whether they are more than noise.
         differences: of the first run and each other one, for every training and validation loss both logged.
         step_times: after warm-up, on common bins.
         parted_at: the first step at which the training loss of any run parts from the first run's; None if none.
@@ -80,6 +81,7 @@ class Comparison:
     runs: tuple[RunInfo, ...]
     parity: ParityCard
     summary: tuple[SummaryRow, ...]
+    verdict: VerdictView
     differences: tuple[DifferenceView, ...]
     step_times: StepTimesView
     parted_at: int | None
@@ -94,6 +96,7 @@ class Comparison:
                 "checks": [dataclasses.asdict(check) for check in self.parity.checks],
             },
             "summary": [dataclasses.asdict(row) for row in self.summary],
+            "verdict": self.verdict.to_json(),
             "differences": [_difference_json(view) for view in self.differences],
             "step_times": {
                 "skipped": self.step_times.skipped,
@@ -108,19 +111,30 @@ class Comparison:
         return result
 
 
-def compare(store: Store, references: Sequence[RunInfo | str]) -> Comparison:
+def compare(
+    store: Store,
+    references: Sequence[RunInfo | str],
+    *,
+    base: RunInfo | str | None = None,
+    target: float | None = None,
+) -> Comparison:
     """Compare runs; differences are taken from the first.
 
     Args:
         store: where the runs are.
         references: ids, unique beginnings of ids, names, or runs.
+        base: which of them the verdict's ratios are taken to; the baseline, else the first.
+        target: the loss that the runs are timed to; the best that all of them came to.
 
     Raises:
-        UsageError: fewer than two different runs.
+        UsageError: fewer than two different runs, or a base that is none of them.
         RunNotFoundError: there is no such run.
     """
     runs = tuple({run.id: run for run in resolve_runs(store, references)}.values())
     parity = check_parity(store, runs)
+    base_id = None if base is None else resolve_runs(store, [base])[0].id
+    if base_id is not None and base_id not in {run.id for run in runs}:
+        raise UsageError(f"The base run {base_id} is none of those compared: name one of them.")
     labels = run_labels(runs)
     infos = [info for info in store.series_infos(list(labels)) if info.rank == 0]
     times = step_times_view(store, runs)
@@ -138,16 +152,11 @@ def compare(store: Store, references: Sequence[RunInfo | str]) -> Comparison:
         runs=runs,
         parity=parity,
         summary=tuple(_summary(run, labels[run.id], infos, times) for run in runs),
+        verdict=verdict_view(store, runs, parity.verdict, base=base_id, target=target),
         differences=differences,
         step_times=times,
         parted_at=min(parted, default=None),
     )
-
-
-def best_of(info: SeriesInfo) -> float:
-    """The best finite value of a metric: the largest of an accuracy and its like, else the smallest."""
-    words = info.name.rpartition("/")[2].lower().replace("-", "_").split("_")
-    return info.maximum if any(word in _LARGER_IS_BETTER for word in words) else info.minimum
 
 
 def _summary(run: RunInfo, label: str, infos: Sequence[SeriesInfo], times: StepTimesView) -> SummaryRow:

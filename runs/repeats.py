@@ -120,6 +120,21 @@ def repeats(store: Store, runs: Sequence[RunInfo]) -> tuple[Form, ...]:
     )
 
 
+def siblings(store: Store, runs: Sequence[RunInfo], *, most: int) -> dict[str, tuple[RunInfo, ...]]:
+    """The repeats of each run among the finished runs of its project, by run id; the newest of them, without itself.
+
+    Args:
+        store: where the runs are.
+        runs: the runs asked about.
+        most: how many of each to give.
+    """
+    forms: dict[str, list[RunInfo]] = {}
+    for project in {run.project for run in runs}:
+        for run in store.runs(project=project, state="finished"):
+            forms.setdefault(_form(run), []).append(run)
+    return {run.id: tuple(one for one in forms.get(_form(run), ()) if one.id != run.id)[:most] for run in runs}
+
+
 def contrast(form: Form, other: Form, quantity: str) -> Contrast | None:
     """Compare a quantity of two forms; None where one lacks it."""
     one, two = form.quantities.get(quantity), other.quantities.get(quantity)

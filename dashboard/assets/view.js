@@ -93,7 +93,7 @@
     },
 
     // Controls and zooms → address. Controls report when they appear, too: what says nothing new changes nothing.
-    toAddress(axis, smoothing, log, metrics, a, b, difference, reset, zooms, search, defaults) {
+    toAddress(axis, smoothing, log, metrics, a, b, difference, base, target, reset, zooms, search, defaults) {
       if (!defaults) return clientside.no_update;
       const parameters = new URLSearchParams(search);
       const put = (key, value, normal) => (value === normal ? parameters.delete(key) : parameters.set(key, value));
@@ -112,6 +112,8 @@
         } else if (source === "pair-a.value" || source === "pair-b.value") {
           if (a && b) put("pair", a + "," + b, String(defaults.pair));
         } else if (source === "difference-metric.value") put("difference", difference, defaults.difference);
+        else if (source === "base.value") put("base", base, defaults.base);
+        else if (source === "target.value") put("target", String(target ?? ""), "");
         else if (source === "reset-zoom.n_clicks" && value) parameters.delete("x");
         else if (source.endsWith(".relayoutData")) zoom(parameters, value || {}, axis);
       }
@@ -129,6 +131,8 @@
         "log-y": { checked: parameters.get("log") === "1" },
         metrics: { value: parameters.has("metric") ? parameters.getAll("metric").filter(Boolean) : defaults.metrics },
       };
+      want.base = { value: parameters.get("base") || defaults.base };
+      want.target = { value: parameters.has("target") ? Number(parameters.get("target")) : "" };
       if (defaults.pair) {
         const pair = parameters.has("pair") ? parameters.get("pair").split(",") : defaults.pair;
         want["pair-a"] = { value: pair[0] };

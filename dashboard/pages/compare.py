@@ -28,7 +28,7 @@ from ..comparison import (
 from ..query import CompareQuery
 from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
-from . import compare_details, compare_header, compare_panels, compare_parity
+from . import compare_details, compare_header, compare_panels, compare_parity, compare_verdict
 
 POLL_MILLISECONDS = 2000
 GROWTH = 1.05  # statistics over all steps are redone when the steps grew by this much, not at every poll
@@ -59,14 +59,11 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
             html.Div(compare_header.header(comparison, links), id="compare-header"),
             compare_header.toolbar(query, training, shown),
             html.Div(_parity(store, comparison), id="parity"),
-            html.Div(
-                compare_header.summary_card(pending("the summary", rows=len(comparison.runs))),
-                id="summary",
-                className="section",
-            ),
+            dcc.Store(id="verdict-shown"),
             html.H2("Curves", className="section-title"),
             html.Div(panels, id="panels", className="panels"),
             _no_panels(training),
+            compare_verdict.section(comparison, query),
             html.Div(compare_details.difference_card(comparison, query, training), id="difference-card"),
             html.Div(compare_details.step_times_card(pending("step times")), id="step-times", className="section"),
             html.Div(compare_panels.system_section(system, units), id="system"),
@@ -99,6 +96,7 @@ def _defaults(training: Sequence[str], comparison: Comparison) -> dict[str, Any]
         "metrics": default_metrics(training),
         "pair": chosen_pair(CompareQuery(), comparison),
         "difference": chosen_difference(CompareQuery(), training),
+        "base": compare_verdict.default_base(comparison, CompareQuery()),
     }
 
 
@@ -223,6 +221,7 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         )
 
     compare_details.register(app, source)
+    compare_verdict.register(app, source)
     app.clientside_callback(
         ClientsideFunction("compare", "begin"), Output("begun", "data"), Input("compare-runs", "data")
     )
@@ -243,6 +242,8 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         Input("pair-a", "value", allow_optional=True),
         Input("pair-b", "value", allow_optional=True),
         Input("difference-metric", "value", allow_optional=True),
+        Input("base", "value", allow_optional=True),
+        Input("target", "value", allow_optional=True),
         Input("reset-zoom", "n_clicks", allow_optional=True),
         Input({"type": "panel", "metric": ALL}, "relayoutData"),
         State("url", "search"),

@@ -31,7 +31,6 @@ def register(app: Dash, source: StoreSource) -> None:
     """Add the callbacks of these sections."""
 
     @app.callback(
-        Output("summary", "children"),
         Output("step-times", "children"),
         Output("configuration", "children"),
         Input("begun", "data"),
@@ -40,20 +39,11 @@ def register(app: Dash, source: StoreSource) -> None:
         Input("recovered", "data"),
         State("compare-runs", "data"),
     )
-    def time_steps(
-        _: int, __: int, ___: str, ____: int, references: list[str]
-    ) -> tuple[Component, Component, Component | None]:
+    def time_steps(_: int, __: int, ___: str, ____: int, references: list[str]) -> tuple[Component, Component | None]:
         store = source()
         comparison = load(store, references)
         view = step_times_view(store, comparison.runs)
-        table = compare_header.summary_table(
-            comparison, store.series_infos(comparison.ids), {row.run_id: row for row in view.rows}
-        )
-        return (
-            compare_header.summary_card(table),
-            step_times_card(_step_times(view, comparison)),
-            configuration_card(comparison),
-        )
+        return step_times_card(_step_times(view, comparison)), configuration_card(comparison)
 
     @app.callback(
         Output("difference", "children"),

@@ -1,28 +1,20 @@
-"""Top of the Compare page: which runs, what went wrong with them, the controls, and the summary table."""
+"""Top of the Compare page: which runs, what went wrong with them, and the controls."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from ...db.records import RunInfo, SeriesInfo
-from ...runs.views import StepTimes
+from ...db.records import RunInfo
 from ..badges import framework_badge, icon, state_badge, swatch
 from ..comparison import Comparison
-from ..formats import NOTHING, duration, number, per_second, seconds
 from ..query import CompareQuery
-from ..rows import run_seconds
 from ..tensorboard import TensorBoardLinks
 from ..theme import FRAMEWORK_NAMES
-
-# Heading, value, how it is written, and whether more (1), less (-1) or neither (0) is better.
-Column = tuple[str, Callable[[RunInfo], float | None], Callable[[float | None], str], int]
 
 AXIS_NAMES = {
     "step": "Step",
@@ -203,70 +195,6 @@ def download_menu(figure: str, subject: str | None, label: str, formats: Mapping
     )
 
 
-def summary_card(content: Component) -> Component:
-    """The frame of the summary table."""
-    return html.Section([html.Div(html.H2("Summary"), className="card-head"), content], className="card")
-
-
-def summary_table(
-    comparison: Comparison, infos: Sequence[SeriesInfo], step_times: Mapping[str, StepTimes]
-) -> Component:
-    """Losses, step times and durations side by side; the best of a column is marked where there are several runs."""
-    series = {(info.run_id, info.name): info for info in infos if info.rank == 0}
-    accuracy = next((name for name in ("val/accuracy", "val/acc") if any(key[1] == name for key in series)), None)
-    now = datetime.now(UTC)
-
-    def info(run: RunInfo, name: str) -> SeriesInfo | None:
-        return series.get((run.id, name))
-
-    columns: list[Column] = [
-        ("Steps", lambda run: None if run.last_step is None else run.last_step + 1, number, 0),
-        ("Train loss", lambda run: _of(info(run, "train/loss"), "last"), number, -1),
-        ("Best train loss", lambda run: _of(info(run, "train/loss"), "minimum"), number, -1),
-        ("Val loss", lambda run: _of(info(run, "val/loss"), "last"), number, -1),
-        ("Best val loss", lambda run: _of(info(run, "val/loss"), "minimum"), number, -1),
-    ]
-    if accuracy:
-        columns.append(("Best val accuracy", lambda run: _of(info(run, accuracy), "maximum"), number, 1))
-    columns += [
-        ("Step time, median", lambda run: _of(step_times.get(run.id), "median"), seconds, -1),
-        ("Samples/s", lambda run: _of(step_times.get(run.id), "samples_per_second"), per_second, 1),
-        ("Duration", lambda run: run_seconds(run, now), duration, 0),
-    ]
-    values = [[value(run) for _, value, _, _ in columns] for run in comparison.runs]
-    best = [_best([row[place] for row in values], columns[place]) for place in range(len(columns))]
-    head = html.Tr([html.Th("Run", scope="col"), *[html.Th(c[0], className="number", scope="col") for c in columns]])
-    body = [
-        html.Tr(
-            [
-                html.Td(run_cell(run.id, comparison)),
-                *[
-                    html.Td(
-                        column[2](value) if value is not None else NOTHING,
-                        className="number best" if column[2](value) == best[place] else "number",
-                    )
-                    for place, (column, value) in enumerate(zip(columns, row, strict=True))
-                ],
-            ]
-        )
-        for run, row in zip(comparison.runs, values, strict=True)
-    ]
-    return html.Div(html.Table([html.Thead(head), html.Tbody(body)], className="plain"), className="scroll tall")
-
-
 def run_cell(run_id: str, comparison: Comparison) -> Component:
     """A run's colour and label, as the first cell of a table row."""
     return html.Span([swatch(comparison.strokes[run_id]), comparison.labels[run_id]], className="run")
-
-
-def _of(record: Any, attribute: str) -> float | None:
-    return None if record is None else float(getattr(record, attribute))
-
-
-def _best(values: Sequence[float | None], column: Column) -> str | None:
-    """How the best of a column reads, where several runs have a value and do not all read the same."""
-    _, _, written, direction = column
-    finite = [value for value in values if value is not None and math.isfinite(value)]
-    if direction == 0 or len({written(value) for value in finite}) < 2:
-        return None
-    return written(max(finite) if direction > 0 else min(finite))

@@ -90,6 +90,26 @@ def test_axis_and_log_scale_go_into_the_address_and_back(dashboard: str, page: P
     expect(page.get_by_role("textbox", name="Horizontal axis")).to_have_value("Step")
 
 
+def test_the_verdict_is_taken_to_the_base_run_and_the_target_of_the_address(
+    dashboard: str, page: Page, train: Train
+) -> None:
+    a, b = train("one"), train("two", rate=0.2)
+    open_compare(page, dashboard, a, b)
+    verdict = page.locator("#verdict")
+    expect(verdict.get_by_role("row", name="Step time, median")).to_contain_text("×")
+    page.get_by_role("textbox", name="Base run").click()
+    page.get_by_role("option", name="two").click()
+    expect(page).to_have_url(re.compile(f"base={b}"))
+    expect(verdict.get_by_role("columnheader", name="two")).to_contain_text("base")
+    page.get_by_role("textbox", name="Target").fill("0.5")
+    expect(page).to_have_url(re.compile(r"target=0\.5"))
+    expect(verdict).to_contain_text("is as good as 0.5")
+    page.reload()
+    expect(verdict).to_contain_text("is as good as 0.5", timeout=20_000)
+    expect(page.get_by_role("textbox", name="Target")).to_have_value("0.5")
+    expect(verdict.get_by_role("columnheader", name="two")).to_contain_text("base")
+
+
 def test_zoom_is_shared_restored_and_reset(dashboard: str, page: Page, train: Train) -> None:
     a, b = train("one"), train("two", rate=0.2)
     open_compare(page, dashboard, a, b)

@@ -11,7 +11,7 @@ import trackside
 from trackside.db.errors import RunNotFoundError, UsageError
 from trackside.db.records import SeriesInfo
 from trackside.db.store import open_store
-from trackside.runs.compare import best_of
+from trackside.runs.best import best_of
 
 
 def train(url, name, framework, losses, **properties):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,12 +13,23 @@ from rich.table import Table
 from ..db.errors import StoreError, UsageError
 from .shared import JSONOption, References, StoreOption, number, out, print_json, the_store
 
+if TYPE_CHECKING:
+    from ..runs.verdict import Quantity, VerdictView
+
 VERDICT_STYLES = {"green": "green", "amber": "yellow", "red": "red"}
 # Not by colour alone: in a pipe, a log or with NO_COLOR there is none.
 VERDICT_SIGNS = {"green": "✓", "amber": "!", "red": "✗"}
 
 
-def compare(runs: References, json: JSONOption = False, store: StoreOption = None) -> None:
+def compare(
+    runs: References,
+    base: Annotated[str | None, typer.Option(help="The run that ratios are taken to. [default: the first]")] = None,
+    target: Annotated[
+        float | None, typer.Option(help="The loss that runs are timed to. [default: the best that all reached]")
+    ] = None,
+    json: JSONOption = False,
+    store: StoreOption = None,
+) -> None:
     """Are these runs the same experiment, and where do they differ?
 
     Example: trackside compare torch-3f2a tensorflow-81cc --json
@@ -25,13 +37,14 @@ def compare(runs: References, json: JSONOption = False, store: StoreOption = Non
     from ..runs.compare import compare as compare_runs
 
     with the_store(store) as opened:
-        result = compare_runs(opened, runs).to_json()
+        compared = compare_runs(opened, runs, base=base, target=target)
+    result = compared.to_json()
     if json:
         print_json(result)
         return
     labels = {run["id"]: run.get("label") or run["name"] for run in result["runs"]}
     _print_parity(result["parity"], labels)
-    _print_summary(result["summary"], labels)
+    _print_verdict(compared.verdict, labels)
     parted = result["parted_at"]
     if len(labels) == 2:
         out.print(
@@ -110,31 +123,36 @@ def _print_parity(parity: dict[str, Any], labels: dict[str, str]) -> None:
     out.print(table)
 
 
-def _print_summary(summary: list[dict[str, Any]], labels: dict[str, str]) -> None:
-    if not summary:
-        return
-    rows = [key for key in summary[0] if key not in ("run", "run_id", "id", "label", "name", "metrics")]
+def _print_verdict(view: VerdictView, labels: dict[str, str]) -> None:
+    if view.reason:
+        out.print(f"[bold]{view.reason}[/]")
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
-    for label in labels.values():
-        table.add_column(escape(label), justify="right")
-    for key in rows:
-        cells = [row.get(key) for row in summary]
-        if any(cell is not None for cell in cells):
-            table.add_row(key.replace("_", " "), *(_cell(cell) for cell in cells))
-    for metric in dict.fromkeys(metric for row in summary for metric in row["metrics"]):
-        found = [row["metrics"].get(metric) for row in summary]
-        table.add_row(escape(metric), *("–" if one is None else _last_and_best(one) for one in found))
+    for run, label in labels.items():
+        table.add_column(escape(label) + (" (base)" if run == view.base else ""), justify="right")
+    for quantity in view.quantities:
+        table.add_row(escape(quantity.label), *(_quantity(quantity, run, view.base) for run in labels))
     out.print(table)
+    if view.target is not None:
+        out.print(f"To target: until {escape(view.target[0])} is as good as {number(view.target[1])}.", style="dim")
+    alone = [escape(labels[run]) for run, count in view.repeats.items() if count < 2]
+    if alone:
+        out.print(
+            f"Without a repeat of {', '.join(alone)} nobody can say whether a difference is more than noise.",
+            style="dim",
+        )
 
 
-def _last_and_best(metric: dict[str, Any]) -> str:
-    best = metric.get("best")
-    return number(metric["last"]) + ("" if best is None else f"  [dim]best {number(best)}[/]")
+def _quantity(quantity: Quantity, run: str, base: str) -> str:
+    from ..dashboard.formats import quantity as written
 
-
-def _cell(value: Any) -> str:
-    return number(value) if isinstance(value, float) or value is None else escape(str(value))
+    text = escape(written(quantity.values[run], quantity.unit))
+    if run == quantity.best:
+        text = f"[bold green]{text}[/] ✓"
+    if run != base and not math.isnan(quantity.ratios[run]):
+        tie = " tie" if quantity.apart.get(run) is False else ""
+        text += f"  [dim]×{quantity.ratios[run]:.3g}{tie}[/]"
+    return text
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,107 @@
+"""What it took a run to reach a value of a metric: steps, samples, seconds, joules."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..db.records import Axes, RunInfo, SeriesInfo
+from .align import last_of_each_step, look_up
+from .best import larger_is_better
+from .smooth import length_scale, smooth
+
+if TYPE_CHECKING:
+    from ..db.store import Store
+
+SMOOTHING = 0.9
+"""Of a metric logged every batch: one lucky batch is no target reached. It averages over a hundredth of the steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """When a run first reached the target; NaN where that is unknown, and everywhere where it never did.
+
+    Attributes:
+        step: the optimizer update, counted from 0; None where the target was not reached.
+        samples: training samples seen by then.
+        seconds: process time until then, from the start of the run, pauses between resumes left out.
+        joules: of all its GPUs until then.
+        best: the best value the run came to, smoothed as the target is.
+    """
+
+    step: int | None
+    samples: float
+    seconds: float
+    joules: float
+    best: float
+
+
+def reach(store: Store, run: RunInfo, info: SeriesInfo, target: float) -> Reached:
+    """When a run's metric first was as good as the target.
+
+    A metric logged every batch is smoothed first, by an average over a hundredth of the run's steps.
+
+    Args:
+        store: where the run is.
+        run: the run.
+        info: its metric.
+        target: a value; as good is at most that, or at least for an accuracy and its like. NaN is never reached.
+    """
+    series = store.series(run, info.name, info.rank)
+    kept = last_of_each_step(series.steps)
+    steps, values = series.steps[kept], series.values[kept]
+    if info.reduction == "batch" and len(steps) > 1:
+        x = steps.astype(np.float64)
+        values = smooth(x, values, length_scale(SMOOTHING, float(x[-1] - x[0])))
+    finite = np.isfinite(values)
+    better = values >= target if larger_is_better(info.name) else values <= target
+    found = np.flatnonzero(finite & better)
+    best = math.nan
+    if finite.any():
+        best = float(values[finite].max() if larger_is_better(info.name) else values[finite].min())
+    if not len(found):
+        return Reached(step=None, samples=math.nan, seconds=math.nan, joules=math.nan, best=best)
+    step = int(steps[found[0]])
+    axes = store.axes(run, info.rank)
+    at = _last_row(axes, step)
+    time = math.nan if at is None else float(axes.times[at])
+    return Reached(
+        step=step,
+        samples=float(look_up(axes.steps, axes.samples, np.array([step]))[0]) if at is not None else math.nan,
+        seconds=math.nan if at is None else float(axes.process_seconds[at]),
+        joules=joules_until(store, run, time),
+        best=best,
+    )
+
+
+def joules_until(store: Store, run: RunInfo, time: float = math.inf) -> float:
+    """Energy that a run's GPUs took up to a moment, by their counters; NaN where none was recorded.
+
+    Args:
+        store: where the run is.
+        run: the run.
+        time: seconds since the epoch (UTC).
+    """
+    counters = {
+        info.name: info for info in store.series_infos([run.id]) if re.fullmatch(r"gpu\d+/energy_joules", info.name)
+    }  # where several processes saw one GPU, one of them counts
+    if not counters or math.isnan(time):
+        return math.nan
+    total = 0.0
+    for info in counters.values():
+        series = store.series(run, info.name, info.rank)
+        values = series.values[series.times <= time]
+        if len(values):
+            # A counter begins anew where a run was resumed.
+            total += float(values[0] + np.sum(np.where(np.diff(values) < 0, values[1:], np.diff(values))))
+    return total
+
+
+def _last_row(axes: Axes, step: int) -> int | None:
+    """Where in the axes a step was logged last."""
+    rows = np.flatnonzero(axes.steps == step)
+    return int(rows[-1]) if len(rows) else None
