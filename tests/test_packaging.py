@@ -78,7 +78,13 @@ def test_wheel_holds_every_file_of_the_package(wheel, source):
 
 
 @pytest.mark.parametrize(
-    "needed", ["trackside/py.typed", "trackside/db/migrations/env.py", "trackside/db/migrations/script.py.mako"]
+    "needed",
+    [
+        "trackside/py.typed",
+        "trackside/db/migrations/env.py",
+        "trackside/db/migrations/script.py.mako",
+        "trackside/runs/traces/xplane.proto",
+    ],
 )
 def test_wheel_holds_what_is_read_at_run_time(wheel, needed):
     with zipfile.ZipFile(wheel) as archive:
