@@ -15,8 +15,8 @@ from flask_compress import Compress
 from ..db.errors import StoreError, TracksideError
 from .badges import icon
 from .downloads import add_downloads
-from .pages import claims, compare, runs
-from .query import CompareQuery
+from .pages import claims, compare, run, runs
+from .query import CompareQuery, RunQuery
 from .scripts import page_scripts
 from .security import check_binding, protect
 from .source import StoreSource
@@ -83,6 +83,7 @@ def create_app(
     _route(app, source, links)
     runs.register(app, source)
     compare.register(app, source, links)
+    run.register(app, source, links)
     claims.register(app, source)
     add_downloads(server, source)
     _compress(server)
@@ -144,7 +145,7 @@ def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
     def show(pathname: str, search: str | None, shown: list[Any] | None) -> tuple[Component, list[Any]]:
         path = (pathname or "/").rstrip("/") or "/"
         # Only the runs make another page; a control that moved is for that page's own callbacks.
-        key = [path, list(CompareQuery.parse(search).runs) if path == "/compare" else None]
+        key = [path, _shown_runs(path, search)]
         if key == shown:
             raise PreventUpdate
         set_props("banner", {"children": ""})  # what was said about the page before
@@ -153,6 +154,8 @@ def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
                 return runs.layout(source, search or ""), key
             if path == "/compare":
                 return compare.layout(source, links, search or ""), key
+            if path == "/run":
+                return run.layout(source, links, search or ""), key
             if path == "/claims":
                 return claims.layout(source, search or ""), key
         except StoreError as error:
@@ -183,6 +186,13 @@ def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
     def store_is_back(_: int, times: int) -> tuple[str, bool, int]:
         source().runs(state="running")  # raises while the store is away, which keeps the banner and the clock
         return "", True, times + 1
+
+
+def _shown_runs(path: str, search: str | None) -> list[str] | None:
+    """The runs of a page's address, where the page is about runs."""
+    if path == "/compare":
+        return list(CompareQuery.parse(search).runs)
+    return [RunQuery.parse(search).run] if path == "/run" else None
 
 
 def _toggled(search: str) -> str:

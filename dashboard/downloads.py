@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from typing import Any
 from urllib.parse import parse_qs
 
 from flask import Flask, Response, request
 
-from ..db.errors import TracksideError, UsageError
+from ..db.errors import RunNotFoundError, TracksideError, UsageError
 from ..db.store import Store
 from ..runs.views import difference_view, step_times_view
 from .comparison import Comparison, chosen_difference, chosen_pair, default_metrics, load, split_metrics
@@ -21,7 +22,7 @@ MEDIA_TYPES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/p
 
 
 def add_downloads(server: Flask, source: StoreSource) -> None:
-    """Add `/download/<format>?figure=…&subject=…` with the query of a Compare page behind it."""
+    """Add `/download/<format>?figure=…&subject=…` with the query of a Compare page, and `/artifact/<run>/<id>`."""
 
     @server.get("/download/<kind>")
     def download(kind: str) -> Response:
@@ -32,6 +33,24 @@ def add_downloads(server: Flask, source: StoreSource) -> None:
             return Response(str(error) + "\n", status, mimetype="text/plain")
         response = Response(content, content_type=media_type)
         response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
+
+    @server.get("/artifact/<run_id>/<int:artifact_id>")
+    def artifact(run_id: str, artifact_id: int) -> Response:
+        try:
+            info = next((one for one in source().artifacts(run_id) if one.id == artifact_id), None)
+            if info is None:
+                raise UsageError(f"The run has no file {artifact_id}: open its page anew.")
+            if info.path is not None:  # a store from elsewhere may name any file of this machine
+                raise UsageError(f"{info.name} was too large for the store: it lies where the run was trained.")
+            content = source().artifact_bytes(artifact_id)
+        except TracksideError as error:
+            status = 404 if isinstance(error, UsageError | RunNotFoundError) else 503
+            return Response(str(error) + "\n", status, mimetype="text/plain")
+        # Whatever a program attached is a file to keep, never a page to show.
+        response = Response(content, content_type="application/octet-stream")
+        name = re.sub(r"[^\w.+-]+", "_", info.name, flags=re.ASCII).strip("._") or f"artifact-{artifact_id}"
+        response.headers["Content-Disposition"] = f'attachment; filename="{name[:120]}"'
         return response
 
 

@@ -1,4 +1,4 @@
-"""The state of the Compare page as its URL holds it: reading it, and writing links to it."""
+"""The state of the pages as their URLs hold it: reading it, and writing links to it."""
 
 from __future__ import annotations
 
@@ -83,6 +83,23 @@ class CompareQuery:
         if self.target is not None:
             values["target"] = f"{self.target!r}"
         return "?" + urlencode(values, safe=",/", doseq=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunQuery:
+    """What decides what the Run page shows.
+
+    Attributes:
+        run: a reference as the URL has it; "" where it has none.
+    """
+
+    run: str = ""
+
+    @classmethod
+    def parse(cls, search: str | None) -> RunQuery:
+        """Read `?id=a`."""
+        values = parse_qs((search or "").removeprefix("?"))
+        return cls(run=values.get("id", [""])[-1])
 
 
 def _names(text: str | None) -> tuple[str, ...]:

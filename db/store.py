@@ -278,6 +278,20 @@ class Store(Database):
         """Replace a run's notes."""
         self._change(self._current(run), notes=notes)
 
+    def rename(self, run: RunInfo | str, name: str) -> None:
+        """Give a run another name.
+
+        Raises:
+            UsageError: if it is empty.
+        """
+        if not name.strip():
+            raise UsageError("A run needs a name: give it at least one letter.")
+        self._change(self._current(run), name=name.strip())
+
+    def set_tags(self, run: RunInfo | str, tags: Iterable[str]) -> None:
+        """Replace the tags of a run."""
+        self._change(self._current(run), tags=sorted({tag.strip() for tag in tags} - {""}))
+
     def set_baseline(self, run: RunInfo | str, baseline: bool = True) -> None:
         """Mark a run as the one that others are measured against."""
         self._change(self._current(run), is_baseline=baseline)

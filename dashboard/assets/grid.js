@@ -11,7 +11,7 @@
     element(
       "span",
       null,
-      element("a", { href: "/compare?runs=" + encodeURIComponent(props.data.id), title: props.value }, props.value),
+      element("a", { href: "/run?id=" + encodeURIComponent(props.data.id), title: props.value }, props.value),
       props.data.non_finite
         ? element("span", { className: "badge nan", style: { marginLeft: 8 }, title: props.data.non_finite }, "NaN")
         : null

@@ -57,7 +57,7 @@ def _chip(run: RunInfo, comparison: Comparison, links: TensorBoardLinks) -> Comp
     return html.Div(
         [
             swatch(comparison.strokes[run.id]),
-            html.Span(label, className="name", title=f"{run.name} ({run.id})"),
+            dcc.Link(label, href=f"/run?id={run.id}", className="name", title=f"{run.name} ({run.id})"),
             framework_badge(run.framework, run.backend)
             if label != FRAMEWORK_NAMES.get(run.framework or "")
             else html.Span(run.name, className="soft name"),

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from werkzeug.test import Client, TestResponse
 
+import trackside
 from trackside.dashboard.app import create_app
 from trackside.dashboard.query import CompareQuery
 from trackside.dashboard.security import is_loopback
@@ -212,3 +214,26 @@ def test_tensorboard_links_only_runs_that_wrote_events(sqlite_url: str, train: T
     assert "<" not in folder_name(run)
     with pytest.raises(UsageError, match="http"):
         TensorBoardLinks("javascript:alert(1)")
+
+
+def test_a_file_of_a_run_is_served_by_id_and_never_by_path(
+    client: Client, train: Train, sqlite_url: str, tmp_path: Path
+) -> None:
+    run, secret = train("one"), tmp_path / "secret.txt"
+    secret.write_text("not for the web")
+    with trackside.open_store(sqlite_url) as store:
+        mine = store.attach(run, "../<b>é.html", "page", b"<script>alert(1)</script>")
+        elsewhere = store.attach(run, "large", "trace/chrome", b"")
+        with store.write() as connection:
+            connection.execute(
+                text("update artifacts set path = :path, payload = null where id = :id"),
+                {"path": str(secret), "id": elsewhere},
+            )
+    answer = client.get(f"/artifact/{run}/{mine}")
+    assert answer.data == b"<script>alert(1)</script>"
+    assert answer.content_type == "application/octet-stream"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="b_.html"'
+    for path in (f"/artifact/{run}/{elsewhere}", f"/artifact/{run}/999", f"/artifact/nobody/{mine}"):
+        refused = client.get(path)
+        assert refused.status_code == 404
+        assert b"not for the web" not in refused.data

@@ -156,6 +156,18 @@ def note(run: Reference, text: Annotated[str, typer.Argument(help="Free text.")]
 
 
 @app.command()
+def rename(
+    run: Reference, name: Annotated[str, typer.Argument(help="The new name.")], store: StoreOption = None
+) -> None:
+    """Give a run another name; its id stays.
+
+    Example: trackside runs rename 3f2a baseline
+    """
+    with the_store(store) as opened:
+        opened.rename(run, name)
+
+
+@app.command()
 def baseline(
     run: Reference,
     off: Annotated[bool, typer.Option("--off", help="Take the mark away.")] = False,
