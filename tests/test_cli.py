@@ -17,7 +17,7 @@ from trackside.runs.journal import journal_folder
 
 COMMANDS = ["demo", "workloads", "run", "claims", "dashboard", "runs", "compare", "export", "sync", "db", "doctor"]
 SUBCOMMANDS = [
-    *(["runs", name] for name in ("list", "show", "tag", "untag", "note", "baseline", "rm", "restore")),
+    *(["runs", name] for name in ("list", "show", "tag", "untag", "note", "rename", "baseline", "rm", "restore")),
     ["db", "upgrade"],
     ["db", "check"],
 ]
@@ -81,6 +81,8 @@ def test_runs_are_tagged_deleted_restored_and_purged(filled):
     url, ids = filled
     assert command("runs", "tag", "first", "paper", store=url).returncode == 0
     assert command("runs", "note", "first", "a <b>note</b>", store=url).returncode == 0
+    assert command("runs", "rename", "first", "renamed", store=url).returncode == 0
+    assert command("runs", "rename", "renamed", "first", store=url).returncode == 0
     assert command("runs", "rm", "first", store=url).returncode == 0
     assert [run["id"] for run in json.loads(command("runs", "list", "--json", store=url).stdout)] == [ids["second"]]
     assert command("runs", "restore", ids["first"], store=url).returncode == 0
