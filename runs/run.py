@@ -329,6 +329,7 @@ class Run:
         error: BaseException | None = None,
         *,
         record: DebugRecord | None = None,
+        step: int | None = None,
     ) -> None:
         """End the run and deliver what is left; later calls do nothing.
 
@@ -338,6 +339,7 @@ class Run:
             state: `finished`, `failed` or `killed`.
             error: what ended it; its traceback is kept.
             record: what is known of the error; read off it by default.
+            step: where it happened; the last step logged by default.
         """
         if self.closed or os.getpid() != self._process_id:
             return
@@ -347,7 +349,8 @@ class Run:
         if error is not None and state == "failed":
             summary = f"{described['type']}: {described['message']}"
             known = (record or failure_record(error)).to_json()
-            self.event("exception", summary, step=self._step_or_none(), detail={**described, **known})
+            happened = self._step_or_none() if step is None else step
+            self.event("exception", summary, step=happened, detail={**described, **known})
         ending = {"state": state, "ended_at": datetime.now(UTC).isoformat(), "error": described or None}
         self._recorder.append_json(Kind.END, ending)
         self._recorder.stop("log was called after the run had ended; nothing was recorded")

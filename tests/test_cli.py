@@ -15,7 +15,20 @@ from trackside.cli import app
 from trackside.db.engine import resolve_url
 from trackside.runs.journal import journal_folder
 
-COMMANDS = ["demo", "workloads", "run", "claims", "dashboard", "runs", "compare", "export", "sync", "db", "doctor"]
+COMMANDS = [
+    "demo",
+    "workloads",
+    "run",
+    "claims",
+    "dashboard",
+    "runs",
+    "compare",
+    "debug",
+    "export",
+    "sync",
+    "db",
+    "doctor",
+]
 SUBCOMMANDS = [
     *(["runs", name] for name in ("list", "show", "tag", "untag", "note", "rename", "baseline", "rm", "restore")),
     ["db", "upgrade"],
@@ -225,3 +238,34 @@ def test_a_terminal_without_unicode_gets_a_table(filled):
     answer = command("runs", "list", store=url, env={"PYTHONIOENCODING": "ascii"})
     assert answer.returncode == 0
     assert "first" in answer.stdout
+
+
+def test_debug_prints_what_broke_with_the_line_marked_and_what_to_look_at(tmp_path, sqlite_url):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import trackside\n"
+        f"with trackside.start_run(name='broken', store={sqlite_url!r}) as run:\n"
+        "    run.log({'train/loss': 1.0}, step=0)\n"
+        "    labels = [0, 1]\n"
+        "    labels[7]\n"
+    )
+    assert subprocess.run([sys.executable, str(script)], capture_output=True).returncode == 1
+    with trackside.start_run(name="fine", store=sqlite_url) as run:
+        run.log({"train/loss": 1.0}, step=0)
+    shown = command("debug", "broken", store=sqlite_url)
+    assert shown.returncode == 0, shown.stderr
+    assert "Exception at step 0" in shown.stdout
+    assert "IndexError: list index out of range" in shown.stdout
+    assert ">     5 │     labels[7]" in shown.stdout
+    assert "→" in shown.stdout
+    assert "Traceback" not in shown.stdout
+    assert "Traceback" in command("debug", "broken", "--traceback", store=sqlite_url).stdout
+    found = json.loads(command("debug", "broken", "--json", store=sqlite_url).stdout)
+    (event,) = found["events"]
+    assert (event["kind"], event["step"], event["quantity"], event["layer"]) == ("exception", 0, None, None)
+    assert (event["source"]["file"], event["source"]["line"]) == (str(script), 5)
+    assert [5, "    labels[7]"] in event["source"]["code"]
+    healthy = command("debug", "fine", store=sqlite_url)
+    assert (healthy.returncode, "Nothing went wrong" in healthy.stdout) == (0, True)
+    assert json.loads(command("debug", "fine", "--json", store=sqlite_url).stdout)["events"] == []
+    assert command("debug", "nobody", store=sqlite_url).returncode == 2

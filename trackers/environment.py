@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import selectors
+import shutil
 import socket
 import subprocess
 import sys
-import threading
+import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -108,12 +111,17 @@ def describe_git(directory: Path | None = None) -> dict[str, Any] | None:
 
 def _git(directory: Path, *arguments: str) -> str | None:
     """Return the first 100 kB that git prints; None if it fails or takes too long."""
-    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(directory), "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
     variables = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
+        # Without close_fds and cwd Python spawns, instead of forking and waiting at a pipe for the child's word: a
+        # worker of a data loader that is forked at that moment inherits the pipe, and no word comes while it lives.
         process = subprocess.Popen(
             command,
-            cwd=directory,
+            close_fds=False,
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -121,20 +129,39 @@ def _git(directory: Path, *arguments: str) -> str | None:
         )
     except OSError:
         return None
-    alarm = threading.Timer(GIT_SECONDS, process.kill)
-    alarm.daemon = True
-    alarm.start()
-    try:
-        assert process.stdout is not None
-        with process.stdout:
-            text = process.stdout.read(LARGEST_DIFF)
-            truncated = len(text) == LARGEST_DIFF
-        if truncated:
-            process.kill()
-        code = process.wait()
-    finally:
-        alarm.cancel()
+    assert process.stdout is not None
+    with process.stdout as output:
+        text = _read(output.fileno(), process)
+    truncated = len(text) == LARGEST_DIFF
+    if process.poll() is None and text:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0 if truncated else 0.5)
+    if process.poll() is None:
+        process.kill()
+    code = process.wait()
     return text.decode("utf-8", "replace") if code == 0 or truncated else None
+
+
+def _read(pipe: int, process: subprocess.Popen[bytes]) -> bytes:
+    """What a process prints until it ends, at most `LARGEST_DIFF` bytes and `GIT_SECONDS`.
+
+    The end of the pipe may not come with the end of the process: a worker of a data loader that was forked meanwhile
+    has inherited the other side, and holds it for as long as it lives.
+    """
+    text = b""
+    deadline = time.monotonic() + GIT_SECONDS
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(pipe, selectors.EVENT_READ)
+        while len(text) < LARGEST_DIFF and time.monotonic() < deadline:
+            ended = process.poll() is not None
+            if waiting.select(0 if ended else 0.05):
+                chunk = os.read(pipe, LARGEST_DIFF - len(text))
+                if not chunk:
+                    break
+                text += chunk
+            elif ended:
+                break
+    return text
 
 
 def _program_directory() -> Path:

@@ -12,6 +12,8 @@ from typing import Any
 from ..db.errors import RunNotFoundError, TracksideError, UsageError
 from ..runs.run import Run
 from . import lightning_settings, torch_graph, torch_model
+from .debugging.torch_failure import torch_failure
+from .debugging.torch_watch import TorchWatch
 from .fingerprints import weights_fingerprint
 from .guard import Guard, guarded
 from .lightning_steps import StepRecorder, evaluation_means
@@ -83,7 +85,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         log_every: log every so many updates.
         system: sample the machine; a number is the interval in seconds.
         profile: must be None.
-        debug: must be False.
+        debug: True measures every layer at every update; `DebugOptions(…)` says how much of it. The watch for a loss
+            or gradient that is not finite, and the record of an exception, need no asking.
         tensorboard: a directory for TensorBoard event files of the run.
         gradient_norm: log the gradient norm; costs a pass over all gradients at each update.
         workload: name of the training problem, shared by runs that solve the same.
@@ -142,6 +145,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         self._before_step: tuple[tuple[Any, ...], list[tuple[int, ...]]] | None = None
         self._step_seen = True
         self._gradients: torch_model.GradientWatch | None = None
+        self._watch: TorchWatch | None = None
 
     @property
     def run(self) -> Run | None:
@@ -151,7 +155,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process or for another trainer starts with nothing under way.
         fresh = {"guard": Guard(), "_session": None, "_recorder": None, "_trainer_id": None, "_gradients": None}
-        return {**self.__dict__, **fresh, "_before_step": None}
+        return {**self.__dict__, **fresh, "_before_step": None, "_watch": None}
 
     # Start and end of a fit
 
@@ -262,6 +266,10 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         made = trainer.global_step if module.automatic_optimization else trainer.fit_loop.total_batch_idx + 1
         session.reached(max(int(made) - 1, 0), float(trainer.current_epoch))
         self._recorder = StepRecorder(session, trainer, module)
+        if session.logs_loss:
+            with self.guard("watch for values that are not finite"):
+                self._watch = TorchWatch(session, trainer, module, self.options.probes)
+                session.saw_loss = self._watch.saw_loss
         session.clock.start()
 
     def _record_arithmetic(self, trainer: Any, module: Any) -> None:
@@ -306,7 +314,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         # The last hook of a fit: whatever fails before it has its run still open.
         if stage == "fit":
-            self._end("finished", None)
+            self._end("finished")
 
     @guarded("record the exception")
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
@@ -315,18 +323,23 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
                 self._open(trainer, pl_module, None)  # training failed before it began; that is worth a run
         session = self._session
         if session is not None and trainer.state.fn == "fit":
-            self._end(session.state_after(exception), exception)
+            self._end(session.state_after(exception), exception, pl_module)
 
-    def _end(self, state: EndState, error: BaseException | None) -> None:
-        session, recorder = self._session, self._recorder
-        self._session = self._recorder = None
+    def _end(self, state: EndState, error: BaseException | None = None, module: Any = None) -> None:
+        session, recorder, watch = self._session, self._recorder, self._watch
+        self._session = self._recorder = self._watch = None
         if session is None:
             return
         if recorder is not None:
             with self.guard("read the last values"):
                 recorder.close()
         self._samples, self._epoch, self._state = session.samples, session.epoch, state
-        session.finish(state, error)
+        record, step = None, None
+        if error is not None and state == "failed":
+            with self.guard("describe the exception"):
+                record = torch_failure(error, module, **(session.history.known() if watch is None else watch.known()))
+                step = watch.step if watch is not None and watch.batch_index is not None else None
+        session.finish(state, error, record=record, step=step)
 
     # Steps
 
@@ -339,12 +352,16 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self._recorder is not None:
             self._recorder.begin_batch(batch)
+            if self._watch is not None:
+                self._watch.batch, self._watch.batch_index = batch, batch_idx
             if not self._step_seen and self._before_step is None:
                 shapes = [tuple(tensor.shape) for tensor in batch_tensors(batch)]
                 self._before_step = torch_graph.random_state(pl_module.device), shapes
 
-    @guarded("look at the first loss")
+    @guarded("look at the loss")
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        if self._watch is not None:
+            self._watch.before_backward(loss)
         if not self._step_seen:
             self._step_seen = True
             if self._session is not None and self._session.logs_loss:
@@ -379,11 +396,15 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
                 self._gradients = None  # nothing more to find out
         if self._recorder is not None:
             self._recorder.before_update(trainer, optimizer)
+        if self._watch is not None:
+            self._watch.before_update()
 
     @guarded("log a training step")
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._recorder is not None:
             self._recorder.end_batch(trainer, outputs, batch, batch_idx)
+        if self._watch is not None:
+            self._watch.end_batch()
 
     @guarded("end an epoch")
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:

@@ -129,5 +129,6 @@ class UsualStep:
         session.step = step
         epoch = self._epoch + min((batch_index + 1) / self._batches, 1.0) if self._batches else float(self._epoch)
         session.epoch = epoch
+        session.history.steps.append((step, values[0], optimizer))
         self._log_row(step, epoch, session.samples, (*values, *times))
         return True

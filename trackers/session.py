@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from ..runs.debugging.records import DebugRecord
 from ..runs.run import Run, start_run
 from ..runs.scrub import scrub
 from ..runs.signals import TerminationWatch
+from .debugging.history import History
 from .environment import describe_git, describe_machine, describe_usage
 from .gpu import Gpus
 from .guard import Guard
@@ -49,6 +51,8 @@ class TrackerSession:
         step: the last optimizer update reached; what gauges and events are filed under.
         epoch: epochs done at that update; None where unknown.
         samples: training samples seen since the run began.
+        history: the last steps, for the record of what goes wrong next.
+        saw_loss: called with step and loss where a loss that was logged is not finite; nothing by default.
         finished: whether `finish` was called.
     """
 
@@ -60,6 +64,8 @@ class TrackerSession:
         self.step = 0
         self.epoch: float | None = 0.0
         self.samples = 0
+        self.history = History()
+        self.saw_loss: Callable[[int, float], None] | None = None
         self.finished = False
         self._described: set[str] = set()
         self._sampler: SystemSampler | None = None
@@ -228,6 +234,11 @@ class TrackerSession:
         """
         if step >= self.step:  # an older one was read late, from an accelerator
             self.reached(step, epoch)
+        loss = metrics.get("train/loss")
+        self.history.steps.append((step, loss, metrics))
+        if self.saw_loss is not None and loss is not None and not math.isfinite(loss):
+            with self.guard("watch the loss"):
+                self.saw_loss(step, loss)
         record = {**metrics, **time.metrics()} if time is not None else dict(metrics)
         if not record:
             return
@@ -276,7 +287,12 @@ class TrackerSession:
             self.run.event(kind, sentence, step=self.step, detail=detail)
 
     def finish(
-        self, state: EndState = "finished", error: BaseException | None = None, record: DebugRecord | None = None
+        self,
+        state: EndState = "finished",
+        error: BaseException | None = None,
+        *,
+        record: DebugRecord | None = None,
+        step: int | None = None,
     ) -> None:
         """End the run and everything that accompanies it. Only the first call counts.
 
@@ -284,6 +300,7 @@ class TrackerSession:
             state: how it ended.
             error: what ended it.
             record: what the tracker can tell of the error.
+            step: the update that was being made; the last one logged by default.
         """
         with self._finishing:
             if self.finished:
@@ -300,7 +317,7 @@ class TrackerSession:
         if self.run.rank == 0:
             with self.guard("read what the process has used"):
                 self.run.update(environment=describe_usage())
-        self.run.finish(state, error, record=record)
+        self.run.finish(state, error, record=record, step=step)
 
     def _on_termination(self, name: str) -> None:
         self.run.event("signal", f"The process received {name}.", step=self.step, detail={"signal": name})

@@ -70,12 +70,18 @@ def traceback_frames(traceback: TracebackType | None) -> list[tuple[FrameType, i
     return frames
 
 
-def innermost_own(frames: Iterable[tuple[FrameType, int]]) -> Source | None:
-    """The last of these frames that is the user's; None where none is."""
+def own_place(frames: Iterable[tuple[FrameType, int]]) -> tuple[str, int, str] | None:
+    """File, line and function of the last of these frames that is the user's; None where none is."""
     for frame, line in reversed(list(frames)):
         if is_own(frame.f_code.co_filename):
-            return source_at(frame.f_code.co_filename, line, frame.f_code.co_qualname)
+            return frame.f_code.co_filename, line, frame.f_code.co_qualname
     return None
+
+
+def innermost_own(frames: Iterable[tuple[FrameType, int]]) -> Source | None:
+    """The last of these frames that is the user's, with its code; None where none is."""
+    place = own_place(frames)
+    return None if place is None else source_at(*place)
 
 
 def stack_frames(frame: FrameType | None = None) -> list[tuple[FrameType, int]]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import claims, compare, parity, runs, store, train
+from .commands import claims, compare, debug, parity, runs, store, train
 from .commands.shared import err
 from .db.errors import TracksideError
 
@@ -29,6 +29,7 @@ app.command()(claims.claims)
 app.command()(train.dashboard)
 app.add_typer(runs.app, name="runs")
 app.command()(compare.compare)
+app.command()(debug.debug)
 app.command()(compare.export)
 app.command()(store.sync)
 app.add_typer(store.app, name="db")

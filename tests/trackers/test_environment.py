@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -180,3 +181,13 @@ def test_long_text_is_scrubbed_before_it_is_shown() -> None:
     key = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE" + "A" * 5000
     assert "MIIE" not in scrub_text(key)
     assert len(scrub("x" * 10_000)) == 2000
+
+
+def test_git_is_not_waited_for_once_it_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker forked while git ran holds the other end of its pipe, as a data loader's do."""
+    script, later = tmp_path / "git", tmp_path / "later"
+    script.write_text(f"#!/bin/sh\n(sleep 20; touch {later}) 2>/dev/null &\necho said\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert environment._git(tmp_path, "status") == "said\n"
+    assert not later.exists()
