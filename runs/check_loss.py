@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .checks import Check, Subject, agree, check, each_has, names_of, number
+from .checks import Check, Subject, agree, check, each_has, names_of, number, text
+from .labels import same_value
 
 _LOSSES = {
     "crossentropyloss": "cross_entropy",
@@ -37,6 +38,12 @@ _REDUCTIONS = {"sum_over_batch_size": "mean", "batchmean": "mean", "mean_with_sa
 def loss_check(subjects: Sequence[Subject]) -> Check:
     """By name and reduction; a name that is nobody's but the user's says nothing either way."""
     losses = [s.fact("arithmetic", "loss") for s in subjects]
+    weights = [loss.get("pos_weight") if isinstance(loss, Mapping) else None for loss in losses]
+    stated = [(s, weight) for s, weight in zip(subjects, weights, strict=True) if weight is not None]
+    if not all(same_value(stated[0][1], weight) for _, weight in stated[1:]):
+        having = each_has([s for s, _ in stated], [weight for _, weight in stated])
+        shown = [_with_weight(_loss_name(loss), weight) for loss, weight in zip(losses, weights, strict=True)]
+        return check("Loss", "arithmetic", subjects, "red", f"The weight of positive samples differs: {having}.", shown)
     shown = [_loss_name(loss) for loss in losses]
     common = [None if shown[i] is None else _common_loss(losses[i]) for i in range(len(losses))]
     if None in common and len(set(shown)) > 1:
@@ -48,6 +55,10 @@ def loss_check(subjects: Sequence[Subject]) -> Check:
                 reason = f"Whether these are the same loss could not be established: {each_has(subjects, shown)}."
             return check("Loss", "arithmetic", subjects, "amber", reason, shown)
     return agree("Loss", "arithmetic", subjects, shown)
+
+
+def _with_weight(name: str | None, weight: Any) -> str | None:
+    return name if name is None or weight is None else f"{name}, positive samples by {text(weight)}"
 
 
 def loss_by_value(loss: Check, first_loss: Check) -> Check:
