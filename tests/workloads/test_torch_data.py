@@ -29,7 +29,7 @@ NOISE = torch.from_numpy(GENERATOR.standard_normal((2 * SAMPLES, 3)).astype(np.f
 ORDER = sample_order(0, SAMPLES, 2)
 
 
-class OneByOne(Dataset):
+class OneByOne(Dataset):  # type: ignore[misc]
     """The samples of another data set, which is not asked for several at once."""
 
     def __init__(self, samples):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,55 +40,47 @@ class Addition:
     note: str = ""
 
 
-_TORCH = {"framework": "torch", "file": "torch_training.py"}
-_KERAS = {"framework": "tensorflow", "file": "keras_training.py"}
-_TORCH_SCRIPT = {"framework": "torch", "file": "fraud/torch_lightning.py"}
-_KERAS_SCRIPT = {"framework": "tensorflow", "file": "fraud/keras_tensorflow.py"}
+_torch = partial(Addition, framework="torch", file="torch_training.py")
+_keras = partial(Addition, framework="tensorflow", file="keras_training.py")
+_torch_script = partial(Addition, framework="torch", file="fraud/torch_lightning.py")
+_keras_script = partial(Addition, framework="tensorflow", file="fraud/keras_tensorflow.py")
 
 SCHEDULE, CLIPPING, PRECISION = "learning-rate schedule", "gradient clipping", "mixed precision"
 DEVICES, RESUME, COMPILER = "several devices", "checkpoint and resume", "a compiler"
 
 ADDITIONS = (
-    Addition(
-        **_TORCH_SCRIPT,
+    _torch_script(
         feature=SCHEDULE,
         statements=("schedule = torch.optim.lr_scheduler.CosineAnnealingLR(",),
         arguments=('"lr_scheduler": {"scheduler": schedule, "interval": "step"}',),
     ),
-    Addition(**_KERAS_SCRIPT, feature=SCHEDULE, statements=("schedule = keras.optimizers.schedules.CosineDecay(",)),
-    Addition(**_TORCH_SCRIPT, feature=CLIPPING, arguments=("gradient_clip_val=fraud.CLIPPED_NORM",)),
-    Addition(**_KERAS_SCRIPT, feature=CLIPPING, arguments=('"global_clipnorm": fraud.CLIPPED_NORM',)),
-    Addition(**_TORCH, feature=PRECISION, arguments=("precision=PRECISIONS[settings.precision]",)),
-    Addition(
-        **_TORCH_SCRIPT, feature=PRECISION, arguments=(".to(labels.dtype)",), note="half precision ends before the loss"
-    ),
-    Addition(**_KERAS, feature=PRECISION, statements=("keras.config.set_dtype_policy(",)),
-    Addition(
-        **_KERAS_SCRIPT,
+    _keras_script(feature=SCHEDULE, statements=("schedule = keras.optimizers.schedules.CosineDecay(",)),
+    _torch_script(feature=CLIPPING, arguments=("gradient_clip_val=fraud.CLIPPED_NORM",)),
+    _keras_script(feature=CLIPPING, arguments=('"global_clipnorm": fraud.CLIPPED_NORM',)),
+    _torch(feature=PRECISION, arguments=("precision=PRECISIONS[settings.precision]",)),
+    _torch_script(feature=PRECISION, arguments=(".to(labels.dtype)",), note="half precision ends before the loss"),
+    _keras(feature=PRECISION, statements=("keras.config.set_dtype_policy(",)),
+    _keras_script(
         feature=PRECISION,
         arguments=('layers.Activation("linear", dtype=keras.config.floatx())',),
         note="half precision ends before the loss",
     ),
-    Addition(
-        **_TORCH,
+    _torch(
         feature=DEVICES,
         arguments=("devices=settings.devices", "strategy=strategy"),
         note="to run at all; claim 7 has what it takes to train with the losses of one device",
     ),
-    Addition(
-        **_KERAS,
+    _keras(
         feature=DEVICES,
         statements=("return tf.distribute.MirroredStrategy(", "with scope:"),
         note="to run at all; only the `with` itself is counted, not what stands in it",
     ),
-    Addition(
-        **_TORCH,
+    _torch(
         feature=RESUME,
         statements=("kept = ModelCheckpoint(", "callbacks.append(kept)", "def _checkpoint("),
         arguments=("ckpt_path=_checkpoint(settings)",),
     ),
-    Addition(
-        **_KERAS,
+    _keras(
         feature=RESUME,
         statements=("checkpoint = None if", "first_epoch = checkpoint.restore("),
         arguments=("initial_epoch=first_epoch", "[checkpoint]"),
@@ -99,8 +92,8 @@ ADDITIONS = (
         statements=("class Checkpoint(",),
         note="Keras' BackupAndRestore would be one argument, and leaves nothing if killed while it writes",
     ),
-    Addition(**_TORCH, feature=COMPILER, arguments=("torch.compile(module)",)),
-    Addition(**_KERAS, feature=COMPILER, arguments=('"jit_compile": settings.mode == "xla"',)),
+    _torch(feature=COMPILER, arguments=("torch.compile(module)",)),
+    _keras(feature=COMPILER, arguments=('"jit_compile": settings.mode == "xla"',)),
 )
 
 
