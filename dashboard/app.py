@@ -15,7 +15,9 @@ from flask_compress import Compress
 from ..db.errors import StoreError, TracksideError
 from .badges import icon
 from .downloads import add_downloads
-from .pages import claims, compare, run, runs
+from .pages import claims, compare, profile, run, runs
+from .profile_reader import ProfileReader
+from .profile_routes import add_profile_routes
 from .query import CompareQuery, RunQuery
 from .scripts import page_scripts
 from .security import check_binding, protect
@@ -63,6 +65,7 @@ def create_app(
     """
     check_binding(host, token)
     source = StoreSource(store_url)
+    reader = ProfileReader(source)
     links = TensorBoardLinks(tensorboard_url)
     server = Flask("trackside.dashboard", static_folder=None)
     app = Dash(
@@ -80,12 +83,14 @@ def create_app(
     )
     app.interpolate_index = page_scripts(app.interpolate_index, lambda: request.path)
     app.layout = _shell(links)
-    _route(app, source, links)
+    _route(app, source, reader, links)
     runs.register(app, source)
     compare.register(app, source, links)
     run.register(app, source, links)
+    profile.register(app, source, reader, links)
     claims.register(app, source)
     add_downloads(server, source)
+    add_profile_routes(server, source, reader)
     _compress(server)
     _cache(server)
     protect(server, host=host, token=token, script_hashes=list(app.csp_hashes()))
@@ -134,7 +139,7 @@ def _shell(links: TensorBoardLinks) -> Component:
     )
 
 
-def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
+def _route(app: Dash, source: StoreSource, reader: ProfileReader, links: TensorBoardLinks) -> None:
     @app.callback(
         Output("page", "children"),
         Output("page-key", "data"),
@@ -156,6 +161,8 @@ def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
                 return compare.layout(source, links, search or ""), key
             if path == "/run":
                 return run.layout(source, links, search or ""), key
+            if path == "/profile":
+                return profile.layout(source, reader, links, search or ""), key
             if path == "/claims":
                 return claims.layout(source, search or ""), key
         except StoreError as error:
@@ -190,7 +197,7 @@ def _route(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
 
 def _shown_runs(path: str, search: str | None) -> list[str] | None:
     """The runs of a page's address, where the page is about runs."""
-    if path == "/compare":
+    if path in ("/compare", "/profile"):
         return list(CompareQuery.parse(search).runs)
     return [RunQuery.parse(search).run] if path == "/run" else None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..db.errors import RunNotFoundError
 from ..db.records import RunInfo
 from ..db.store import Store
+from ..runs.traces.reading import traces
 from ..runs.views import metric_names, run_labels
 from .query import CompareQuery
 from .theme import Stroke, run_colors, run_strokes
@@ -28,6 +29,7 @@ class Comparison:
         colors: by run id.
         strokes: by run id, how its curves are drawn.
         unknown: one sentence for each reference that named no run.
+        traced: ids of the runs that recorded a profiler's trace.
     """
 
     runs: tuple[RunInfo, ...]
@@ -35,6 +37,7 @@ class Comparison:
     colors: dict[str, str]
     strokes: dict[str, Stroke]
     unknown: tuple[str, ...]
+    traced: frozenset[str] = frozenset()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -66,6 +69,7 @@ def load(store: Store, references: Sequence[str]) -> Comparison:
         colors=run_colors(list(runs)),
         strokes=run_strokes(list(runs)),
         unknown=tuple(unknown),
+        traced=frozenset(run_id for run_id in runs if traces(store, run_id)),
     )
 
 
@@ -104,8 +108,10 @@ def metric_units(store: Store, comparison: Comparison) -> dict[str, str | None]:
 
 
 def states_key(comparison: Comparison) -> str:
-    """Changes when a run does: its state, or what people attached to it."""
-    return ";".join(f"{run.id}:{run.state}:{run.name}:{','.join(run.tags)}" for run in comparison.runs)
+    """Changes when a run does: its state, what people attached to it, or that it recorded a trace."""
+    return ";".join(
+        f"{run.id}:{run.state}:{run.name}:{','.join(run.tags)}:{run.id in comparison.traced}" for run in comparison.runs
+    )
 
 
 def chosen_pair(query: CompareQuery, comparison: Comparison) -> tuple[str, str] | None:

@@ -82,7 +82,8 @@ def protect(server: Flask, *, host: str, token: str | None, script_hashes: list[
         response.headers["X-Frame-Options"] = "DENY"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "same-origin"
-        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        # Pop-ups of ours may talk back: Perfetto is handed a trace that way. Others that open us still may not.
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin-allow-popups"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         return response
 

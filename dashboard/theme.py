@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..runs.traces.records import Family, Part
+
 RUN_COLORS: Final = (
     "#2b7fd4",  # blue
     "#e0641c",  # vermilion
@@ -26,6 +28,33 @@ MOST_CASED: Final = 3  # of more runs, the first would be drawn too wide
 THINNEST: Final = 1.6
 CROWD_WIDTH: Final = 1.2
 CASING: Final = {2: 3.0, 3: 2.3}  # pixels by which a line is wider than the next, by the number of runs
+FAMILY_COLORS: Final[dict[Family, str]] = {
+    "convolution": "#4d7ff1",
+    "matmul": "#e8b543",
+    "attention": "#92339b",
+    "normalisation": "#35c883",
+    "activation": "#dca2ff",
+    "pooling": "#4ba4c9",
+    "embedding": "#a19e1a",
+    "recurrent": "#2b59c8",
+    "loss": "#944a47",
+    "optimizer": "#4e986c",
+    "data": "#6b7380",
+    "communication": "#906f23",
+    "other": "#b4bac4",
+}
+"""Searched for the largest smallest difference of any two, also as seen without red, green or blue receptors."""
+
+PART_COLORS: Final[dict[Part, str]] = {
+    "data": FAMILY_COLORS["data"],
+    "forward": "#4ba4c9",
+    "backward": "#8a5fc4",
+    "optimizer": FAMILY_COLORS["optimizer"],
+    "kernel": "#e8b543",
+    "copy": "#a19e1a",
+    "communication": FAMILY_COLORS["communication"],
+    "other": FAMILY_COLORS["other"],
+}
 FRAMEWORK_NAMES: Final = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 FONT: Final = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', system-ui, sans-serif"
 MARKER_LIMIT: Final = 60  # fewer points than this are drawn as points too: a line of three epochs is hard to see

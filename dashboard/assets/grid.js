@@ -64,9 +64,9 @@
     return passed < 10 ? "just now" : functions.duration(passed).split(" ").slice(0, 2).join(" ") + " ago";
   };
   functions.utc = (value) => (value ? new Date(value * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC" : "");
-  // Numbers in order, what is no number behind them.
-  functions.numbersFirst = (a, b) => {
+  // Numbers in order, what is no number behind them: also where the order is turned round.
+  functions.numbersFirst = (a, b, _, __, descending) => {
     const [left, right] = [typeof a === "number", typeof b === "number"];
-    return left && right ? a - b : left ? -1 : right ? 1 : 0;
+    return left && right ? a - b : left === right ? 0 : left === Boolean(descending) ? 1 : -1;
   };
 })();

@@ -43,14 +43,21 @@ def header(comparison: Comparison, links: TensorBoardLinks) -> list[Component]:
     """Title, a chip for each run, and what must be said about runs before any number."""
     title = "Compare runs" if len(comparison.runs) > 1 else "Run"
     return [
-        html.Div([html.H1(title)], className="page-head"),
-        html.Div([_chip(run, comparison, links) for run in comparison.runs], className="chips"),
-        *[_sentence(sentence) for sentence in comparison.unknown],
+        html.Div([html.H1(title), html.Div(_other_pages(comparison), className="page-links")], className="page-head"),
+        html.Div([chip(run, comparison, links) for run in comparison.runs], className="chips"),
+        *[sentence(text) for text in comparison.unknown],
         *[_failure(run, comparison.labels[run.id]) for run in comparison.runs if run.error],
     ]
 
 
-def _chip(run: RunInfo, comparison: Comparison, links: TensorBoardLinks) -> Component:
+def _other_pages(comparison: Comparison) -> list[Component]:
+    """Links to what else is known of these runs."""
+    search = CompareQuery(runs=comparison.ids).search()
+    return [dcc.Link("Profile", href="/profile" + search, className="button")] if comparison.traced else []
+
+
+def chip(run: RunInfo, comparison: Comparison, links: TensorBoardLinks, path: str = "/compare") -> Component:
+    """A run's colour, name, framework and state, with its links; taking it out leads to `path` with the rest."""
     label = comparison.labels[run.id]
     rest = CompareQuery(runs=tuple(other for other in comparison.ids if other != run.id))
     link = links.url(run)
@@ -74,7 +81,7 @@ def _chip(run: RunInfo, comparison: Comparison, links: TensorBoardLinks) -> Comp
             else None,
             dcc.Link(
                 [icon("close"), html.Span(f"Take {label} out of the comparison", className="visually-hidden")],
-                href="/compare" + rest.search() if rest.runs else "/",
+                href=path + rest.search() if rest.runs else "/",
                 className="button quiet",
             ),
         ],
@@ -82,8 +89,9 @@ def _chip(run: RunInfo, comparison: Comparison, links: TensorBoardLinks) -> Comp
     )
 
 
-def _sentence(sentence: str) -> Component:
-    return html.Div([icon("alert"), html.Div(sentence)], className="notice", role="status")
+def sentence(text: str) -> Component:
+    """Something that must be said before any number."""
+    return html.Div([icon("alert"), html.Div(text)], className="notice", role="status")
 
 
 def _failure(run: RunInfo, label: str) -> Component:
@@ -158,13 +166,7 @@ def toolbar(query: CompareQuery, metrics: Sequence[str], shown: Sequence[str]) -
 
 
 def _export_menu() -> Component:
-    formats = {
-        "pdf": "All figures, PDF",
-        "svg": "All figures, SVG",
-        "png": "All figures, PNG",
-        "csv": "All data, CSV",
-        "html": "Report, HTML",
-    }
+    formats = {"pdf": "All figures, PDF", "svg": "All figures, SVG", "png": "All figures, PNG", "csv": "All data, CSV"}
     return download_menu("all", None, "Export", formats)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dash import html
+from dash import dcc, html
 from dash.development.base_component import Component
 
 from ...runs.parity import Check, ParityCard
@@ -33,19 +33,29 @@ def card(parity: ParityCard, comparison: Comparison) -> Component:
     ]
     return html.Section(
         [
-            html.Div(
-                [
-                    icon(ICONS[parity.verdict]),
-                    html.Span(VERDICTS[parity.verdict]),
-                    html.Span(_why(parity), className="why"),
-                ],
-                className=f"verdict {parity.verdict}",
-            ),
+            html.Div(_verdict(parity), className=f"verdict {parity.verdict}"),
             html.Div(groups, className="check-groups"),
         ],
         className="card section",
         **{"aria-label": "Parity of the runs"},
     )
+
+
+def verdict_line(parity: ParityCard, href: str) -> Component:
+    """The verdict alone, with a link to the checks behind it."""
+    return html.Div(
+        [*_verdict(parity), dcc.Link("See the checks", href=href)],
+        className=f"verdict alone {parity.verdict}",
+        role="status",
+    )
+
+
+def _verdict(parity: ParityCard) -> list[Component]:
+    return [
+        icon(ICONS[parity.verdict]),
+        html.Span(VERDICTS[parity.verdict]),
+        html.Span(_why(parity), className="why"),
+    ]
 
 
 def _why(parity: ParityCard) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from waitress.server import create_server
 
 import trackside
 from trackside.dashboard.app import create_app
+from trackside.runs.traces.records import TraceContext
 
 
 @contextmanager
@@ -89,3 +91,55 @@ def train_on() -> Callable[..., str]:
 def train(sqlite_url: str, train_on: Callable[..., str]) -> Callable[..., str]:
     """As `train_on`, in the store at `sqlite_url`."""
     return partial(train_on, sqlite_url)
+
+
+def chrome_trace(steps: int = 3, *, scale: float = 1.0, operators: int = 1) -> bytes:
+    """A trace as torch.profiler would export it with our markers: a step waits, convolves, goes back, and updates.
+
+    Args:
+        steps: how many; each takes 10 ms at scale 1: 1 waiting, 5 forward, 3 backward, 1 in the optimizer.
+        scale: of all times.
+        operators: how many equal convolutions share the forward pass.
+    """
+    events: list[dict[str, Any]] = []
+
+    def add(name: str, start: float, duration: float, args: dict[str, Any], category: str = "cpu_op") -> None:
+        start, duration = start * scale * 1e3, duration * scale * 1e3
+        events.append(
+            {"ph": "X", "cat": category, "name": name, "pid": 1, "tid": 1, "ts": start, "dur": duration, "args": args}
+        )
+
+    def mark(name: str, start: float) -> None:
+        add(f"trackside::{name}", start, 0.0, {}, "user_annotation")
+
+    for step in range(steps):
+        begin = 10.0 * step
+        mark(f"step#{step}", begin)
+        mark("forward", begin)
+        each = 4.9 / operators
+        for place in range(operators):
+            add("aten::convolution", begin + 0.05 + place * each, each * 0.9, {"Sequence number": 7})
+        mark("backward", begin + 5)
+        add("aten::convolution_backward", begin + 5.1, 2.8, {"Sequence number": 7, "Fwd thread id": 1})
+        mark("after_backward", begin + 8)
+        mark("optimizer", begin + 8)
+        add("aten::_foreach_add_", begin + 8.1, 0.8, {})
+        mark("step_end", begin + 9)
+        add("enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", begin + 9, 1.0, {}, "user_annotation")
+    mark("end", 10.0 * steps)
+    return json.dumps({"traceEvents": events, "baseTimeNanoseconds": 0}).encode()
+
+
+@pytest.fixture
+def profiled(sqlite_url: str, train: Callable[..., str]) -> Callable[..., str]:
+    """As `train`, of a run that also recorded a trace: `chrome_trace` of the arguments, or the bytes given."""
+
+    def run(name: str, framework: str = "torch", *, raw: bytes | None = None, **trace: Any) -> str:
+        run_id = train(name, framework, steps=20)
+        context = TraceContext(framework=framework, mode="eager", first_step=10, last_step=12)
+        with trackside.open_store(sqlite_url) as store:
+            content = chrome_trace(**trace) if raw is None else raw
+            store.attach(run_id, f"{name}.pt.trace.json", "trace/chrome", content, step=10, detail=context.to_json())
+        return run_id
+
+    return run

@@ -1,0 +1,240 @@
+"""The Profile page: where the time of a step goes in each run, and which operators take it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qs
+
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
+
+from ...db.store import Store
+from ...runs.parity import check_parity
+from ...runs.traces.records import Profile
+from ..badges import pending
+from ..comparison import Comparison, load
+from ..profile_query import ProfileQuery
+from ..profile_reader import ProfileReader, RunProfile
+from ..profile_rows import family_rows, layer_cells, operator_cells, table_rows, within
+from ..source import StoreSource
+from ..tensorboard import TensorBoardLinks
+from ..theme import FAMILY_COLORS
+from . import compare_header, compare_parity, profile_links
+from .profile_operators import columns, head, operators_card
+from .profile_steps import timeline_card
+from .profile_wall import families_card, wall_card
+
+POLL_MILLISECONDS = 1000
+
+
+def layout(source: StoreSource, reader: ProfileReader, links: TensorBoardLinks, search: str) -> Component:
+    """The page; what must be analysed first is `pending` and comes by a callback."""
+    store, query = source(), ProfileQuery.parse(search)
+    comparison = load(store, query.runs)
+    if not comparison.runs:
+        return _nothing_chosen(comparison)
+    profiles = reader.profiles(comparison.runs)
+    return html.Div(
+        [
+            dcc.Interval(id="profile-tick", interval=POLL_MILLISECONDS, disabled=not _open(profiles)),
+            dcc.Store(id="profile-runs", data=list(query.runs)),
+            dcc.Store(id="profile-states", data=_states(profiles)),
+            html.Div(_header(store, comparison, links, profiles), id="profile-header"),
+            html.Div(_content(comparison, query, profiles, links, search), id="profile-content"),
+        ],
+        style={f"--family-{family}": color for family, color in FAMILY_COLORS.items()},
+    )
+
+
+def register(app: Dash, source: StoreSource, reader: ProfileReader, links: TensorBoardLinks) -> None:
+    """Add the page's callbacks."""
+
+    @app.callback(
+        Output("profile-header", "children"),
+        Output("profile-content", "children"),
+        Output("profile-states", "data"),
+        Output("profile-tick", "disabled"),
+        Input("profile-tick", "n_intervals"),
+        Input("recovered", "data"),
+        State("profile-runs", "data"),
+        State("profile-states", "data"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def follow(_: int, __: int, references: list[str], shown: str, search: str) -> tuple[Any, ...]:
+        store, query = source(), ProfileQuery.parse(search)
+        comparison = load(store, references)
+        profiles = reader.profiles(comparison.runs)
+        now = _states(profiles)
+        if now == shown:
+            return no_update, no_update, no_update, not _open(profiles)
+        return (
+            _header(store, comparison, links, profiles),
+            _content(comparison, query, profiles, links, search),
+            now,
+            not _open(profiles),
+        )
+
+    @app.callback(
+        Output("families", "children"),
+        Output("operators-head", "children"),
+        Output("operators-grid", "columnDefs"),
+        Output("operators-grid", "rowData"),
+        Output("operators-shown", "data"),
+        Input("url", "search"),
+        Input("profile-begun", "data"),
+        State("profile-runs", "data"),
+        State("operators-shown", "data"),
+    )
+    def narrow(search: str, _: Any, references: list[str], shown: list[Any] | None) -> tuple[Any, ...]:
+        query = ProfileQuery.parse(search)
+        now = [query.family, query.by]
+        if list(query.runs) != references or now == shown:
+            raise PreventUpdate
+        comparison = load(source(), references)
+        ready = _ready(reader.profiles(comparison.runs))
+        profiles = [profile for _, profile in ready]
+        runs = [one for one, _ in ready]
+        labels = [comparison.labels[one.run.id] for one in runs]
+        same_columns = shown is not None and shown[1] == query.by
+        return (
+            families_card(family_rows(profiles), runs, comparison, query.family),
+            head(query),
+            no_update if same_columns else columns(profiles, labels, query),
+            _rows(profiles, labels, query),
+            now,
+        )
+
+    app.clientside_callback(
+        ClientsideFunction("profile", "table"),
+        Output("operators-sorted", "data"),
+        Input("operators-search", "value"),
+        Input("url", "search"),
+        Input("operators-grid", "rowData"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("profile", "timeline"),
+        Output("timeline-drawn", "data"),
+        Input("timeline-runs", "data"),
+        Input("url", "search"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("profile", "step"),
+        Output("timeline-drawn", "data", allow_duplicate=True),
+        Input("timeline-step", "value"),
+        prevent_initial_call=True,
+    )
+
+
+def _rows(profiles: Sequence[Profile], labels: Sequence[str], query: ProfileQuery) -> list[dict[str, Any]]:
+    cells = operator_cells(profiles) if query.by == "operator" else layer_cells(profiles)
+    narrowed = [tuple(tuple(within(cell, query.family)) for cell in row) for row in cells]
+    return table_rows([row for row in narrowed if any(row)], profiles, labels, query.by)
+
+
+def _open(profiles: Sequence[RunProfile]) -> bool:
+    """Whether the page must ask again: something is being analysed, or a run that trains may record a trace yet."""
+    return any(one.state == "busy" or (one.state == "none" and one.run.state == "running") for one in profiles)
+
+
+def _states(profiles: Sequence[RunProfile]) -> str:
+    """Changes when the page has something else to show."""
+    return ";".join(f"{one.run.id}:{one.run.state}:{one.state}:{one.windows}" for one in profiles)
+
+
+def _ready(profiles: Sequence[RunProfile]) -> list[tuple[RunProfile, Profile]]:
+    return [(one, one.profile) for one in profiles if one.profile is not None]
+
+
+def _nothing_chosen(comparison: Comparison) -> Component:
+    sentences = comparison.unknown or (
+        "Choose runs that were recorded with profile=True to see where their time goes.",
+    )
+    return html.Div(
+        [
+            html.H1("Profile"),
+            *[html.P(sentence, className="soft") for sentence in sentences],
+            dcc.Link("Choose runs", href="/", className="button primary"),
+        ],
+        className="empty",
+    )
+
+
+def _header(
+    store: Store, comparison: Comparison, links: TensorBoardLinks, profiles: Sequence[RunProfile]
+) -> list[Component]:
+    ids = ",".join(comparison.ids)
+    verdict = (
+        compare_parity.verdict_line(check_parity(store, comparison.runs), f"/compare?runs={ids}")
+        if len(comparison.runs) > 1
+        else None
+    )
+    return [
+        html.Div(
+            [
+                html.H1("Profile"),
+                html.Div(
+                    [
+                        dcc.Link(
+                            "Compare" if len(comparison.runs) > 1 else "Run",
+                            href=f"/compare?runs={ids}",
+                            className="button",
+                        ),
+                        profile_links.menu(profiles, comparison, links),
+                    ],
+                    className="page-links",
+                ),
+            ],
+            className="page-head",
+        ),
+        html.Div(
+            [compare_header.chip(run, comparison, links, path="/profile") for run in comparison.runs], className="chips"
+        ),
+        *[compare_header.sentence(sentence) for sentence in comparison.unknown],
+        verdict,
+        *[
+            compare_header.sentence(f"{comparison.labels[one.run.id]}: {one.sentence}")
+            for one in profiles
+            if one.sentence
+        ],
+    ]
+
+
+def _content(
+    comparison: Comparison, query: ProfileQuery, profiles: Sequence[RunProfile], links: TensorBoardLinks, search: str
+) -> list[Component]:
+    busy = [comparison.labels[one.run.id] for one in profiles if one.state == "busy"]
+    if busy:
+        return [html.Div(pending(f"the trace of {' and '.join(busy)}"), className="card section busy")]
+    ready = [one for one, _ in _ready(profiles)]
+    without = [one for one in profiles if one.state == "none"]
+    if not ready:
+        return [profile_links.how_to_record(without)] if without else []
+    searched = parse_qs(search.removeprefix("?")).get("q", [""])[-1]
+    return [
+        *[
+            html.P(
+                f"{comparison.labels[one.run.id]} recorded no trace: {profile_links.HOW}",
+                className="soft",
+                role="status",
+            )
+            for one in without
+        ],
+        dcc.Store(id="profile-begun", data=True),
+        dcc.Store(id="operators-shown"),
+        dcc.Store(id="operators-sorted"),
+        wall_card(ready, comparison),
+        html.Section(
+            [
+                html.Div(html.H2("Operator families"), className="card-head"),
+                html.Div(pending("the operators", rows=12), id="families"),
+            ],
+            className="card section",
+            **{"aria-label": "Operator families"},
+        ),
+        operators_card(query, searched),
+        timeline_card(ready, comparison, query),
+        profile_links.notes_card(ready, comparison),
+    ]

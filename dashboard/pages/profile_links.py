@@ -1,0 +1,90 @@
+"""What surrounds the Profile page's numbers: the traces themselves, other tools to open them in, and their notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dash import html
+from dash.development.base_component import Component
+
+from ..badges import icon, swatch
+from ..comparison import Comparison
+from ..profile_reader import RunProfile
+from ..tensorboard import TensorBoardLinks
+
+HOW = "train it with profile=True to record one."
+SNIPPETS = {
+    "PyTorch Lightning": "Trainer(callbacks=[trackside.LightningTracker(profile=True)])",
+    "Keras": "model.fit(x, y, callbacks=[trackside.KerasTracker(profile=True)])",
+}
+
+
+def how_to_record(without: Sequence[RunProfile]) -> Component:
+    """Stands in the place of the page where no run has a trace."""
+    waiting = any(one.run.state == "running" for one in without)
+    several = len(without) > 1
+    return html.Div(
+        [
+            html.H2("None of these runs recorded a trace" if several else "This run recorded no trace"),
+            html.P(
+                "A trace covers a few steps after the warm-up and says where their time went. Ask the tracker for one:",
+                className="soft",
+            ),
+            html.Div([html.Div([html.H3(name), html.Pre(code)]) for name, code in SNIPPETS.items()], className="pair"),
+            html.P(["Or, for a workload: ", html.Code("trackside run digits-cnn --profile")]),
+            html.P("It is still training: a trace appears here by itself.", className="soft", role="status")
+            if waiting
+            else None,
+        ],
+        className="empty",
+    )
+
+
+def menu(profiles: Sequence[RunProfile], comparison: Comparison, links: TensorBoardLinks) -> Component | None:
+    """The traces as files, and what else opens them; None where there is no trace."""
+    having = [one for one in profiles if one.trace is not None]
+    if not having:
+        return None
+    entries: list[Component] = [
+        html.A(
+            f"Trace of {comparison.labels[one.run.id]}, as recorded",
+            href=f"/profile/raw?run={one.run.id}",
+            download="",
+        )
+        for one in having
+    ]
+    return html.Details(
+        [
+            html.Summary([icon("download"), "Traces"], className="button"),
+            html.Div(entries),
+        ],
+        className="menu wide",
+    )
+
+
+def notes_card(shown: Sequence[RunProfile], comparison: Comparison) -> Component | None:
+    """What a reader of the numbers must know, run by run; None where there is nothing to say."""
+    notes = [(one, one.profile.notes) for one in shown if one.profile is not None and one.profile.notes]
+    if not notes:
+        return None
+    return html.Section(
+        [
+            html.Div(html.H2("How to read these numbers"), className="card-head"),
+            html.Div(
+                [
+                    html.Div(
+                        [
+                            html.H3(
+                                [swatch(comparison.strokes[one.run.id]), comparison.labels[one.run.id]], className="run"
+                            ),
+                            html.Ul([html.Li(note) for note in sentences]),
+                        ]
+                    )
+                    for one, sentences in notes
+                ],
+                className="card-body trace-notes",
+            ),
+        ],
+        className="card section",
+        **{"aria-label": "Notes on the traces"},
+    )

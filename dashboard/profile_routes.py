@@ -1,0 +1,75 @@
+"""What the Profile page fetches besides its callbacks: slices of the timeline, and traces as files."""
+
+from __future__ import annotations
+
+import math
+from urllib.parse import quote
+
+import orjson
+from flask import Flask, Response, request
+
+from ..db.errors import StoreError, TracksideError, UsageError
+from .comparison import Comparison, load
+from .profile_reader import ProfileReader
+from .source import StoreSource
+
+
+def add_profile_routes(server: Flask, source: StoreSource, reader: ProfileReader) -> None:
+    """Add `/profile/timeline` and `/profile/raw`."""
+
+    @server.get("/profile/timeline")
+    def timeline() -> Response:
+        try:
+            run = load(source(), [request.args.get("run", "")]).runs
+            if not run:
+                raise UsageError("The link names no run that exists: open the Profile page anew.")
+            slices = reader.slices(run[0], _whole(request.args.get("step")))
+        except TracksideError as error:
+            return _json({"error": str(error)}, _status(error))
+        if slices is None:
+            return _json({"busy": True}, 202)
+        return _json(slices.window(_number("from", 0.0), _number("to", math.inf)), 200)
+
+    @server.get("/profile/raw")
+    def raw() -> Response:
+        try:
+            run = _chosen(source, request.args.get("run", "")).runs[0]
+            trace = reader.trace(run)
+            content = source().artifact_bytes(trace.id)
+        except TracksideError as error:
+            return Response(str(error) + "\n", _status(error), mimetype="text/plain")
+        return _file(content, trace.name or f"trace-{run.id}", trace.media_type or "application/octet-stream")
+
+
+def _chosen(source: StoreSource, references: str) -> Comparison:
+    comparison = load(source(), [one for one in references.split(",") if one])
+    if not comparison.runs:
+        raise UsageError("The link names no run that exists: open the Profile page anew.")
+    return comparison
+
+
+def _status(error: TracksideError) -> int:
+    return 503 if isinstance(error, StoreError) else 400
+
+
+def _json(value: object, status: int) -> Response:
+    return Response(orjson.dumps(value), status, mimetype="application/json")
+
+
+def _file(content: bytes, name: str, media_type: str) -> Response:
+    response = Response(content, content_type=media_type)
+    plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in name)
+    response.headers["Content-Disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
+    return response
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _number(name: str, default: float) -> float:
+    try:
+        value = float(request.args.get(name, ""))
+    except ValueError:
+        return default
+    return value if math.isfinite(value) else default

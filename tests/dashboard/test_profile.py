@@ -1,0 +1,187 @@
+"""What the Profile page is made of, without a browser: rows, slices, words, and work in the background."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+
+from trackside.dashboard.background import Background
+from trackside.dashboard.profile_query import ProfileQuery
+from trackside.dashboard.profile_rows import family_rows, layer_cells, operator_cells, table_rows, within
+from trackside.dashboard.profile_slices import MOST_LANES, StepSlices
+from trackside.dashboard.profile_text import difference, milliseconds, ratio, share
+from trackside.dashboard.theme import FAMILY_COLORS, PART_COLORS
+from trackside.db.errors import StoreUnreachableError, UsageError
+from trackside.runs.traces.records import FAMILIES, PARTS, Operator, Profile, Slice, TraceContext
+
+
+def profile(*operators: Operator, steps: int = 2) -> Profile:
+    return Profile(
+        format="chrome",
+        context=TraceContext(framework="torch"),
+        step_seconds=(0.1,) * steps,
+        split={"forward": 0.1},
+        operators=operators,
+        classified_fraction=1.0,
+    )
+
+
+CONVOLUTION = Operator(
+    name="aten::conv2d", family="convolution", direction="forward", calls=4, self_seconds=0.4, total_seconds=0.5,
+    layer="net.conv", flops=8e6, shapes="[1, 2] × [3]",
+)  # fmt: skip
+GRADIENT = Operator(name="aten::convolution_backward", family="convolution", direction="backward", self_seconds=0.2)
+GUESSED = Operator(name="fusion.1", family="convolution", direction="forward", self_seconds=0.1, inferred=True)
+READER = Operator(name="Iterator", family="data", self_seconds=9.0, background=True)
+
+
+def test_families_are_seconds_a_step_with_directions_apart_and_without_what_runs_beside_training() -> None:
+    rows = family_rows([profile(CONVOLUTION, GRADIENT, READER), profile(GUESSED, CONVOLUTION, steps=1)])
+    assert [row.key for row in rows] == ["convolution/forward", "convolution/backward"]
+    assert rows[0].seconds == pytest.approx((0.2, 0.5))
+    assert rows[0].inferred == pytest.approx((0.0, 0.2))
+    assert rows[1].seconds == (0.1, None)  # a run without such an operator is no run with zero seconds
+
+
+def test_table_has_a_row_for_the_same_work_and_says_where_else_it_is() -> None:
+    profiles = [profile(CONVOLUTION, READER), profile(CONVOLUTION, GRADIENT, steps=1)]
+    rows = {row["name"]: row for row in table_rows(operator_cells(profiles), profiles, ["A", "B"], "operator")}
+    both, only = rows["aten::conv2d"], rows["aten::convolution_backward"]
+    assert (both["self0"], both["self1"], both["difference"], both["ratio"]) == pytest.approx((0.2, 0.4, 0.2, 2.0))
+    assert (both["calls0"], both["mean0"], both["flops0"], both["total1"]) == pytest.approx((2, 0.1, 4e6, 0.5))
+    assert both["where"] == "all runs"
+    assert (only["where"], only["self0"]) == ("only B", None)
+    assert "ratio" not in only
+    assert both["share0"] == 1.0  # the background has no share of it
+    assert rows["Iterator"]["share0"] is None
+    assert rows["Iterator"]["background"]
+
+
+def test_layers_sum_their_operators_and_a_family_narrows_them() -> None:
+    profiles = [profile(CONVOLUTION, GRADIENT)]
+    rows = table_rows(layer_cells(profiles), profiles, ["A"], "layer")
+    assert [(row["name"], row["self0"]) for row in rows] == [("net.conv", 0.2), ("no layer", 0.1)]
+    assert within([CONVOLUTION, GRADIENT, READER], "convolution") == [CONVOLUTION, GRADIENT]
+    assert within([CONVOLUTION, GRADIENT, READER], "convolution/backward") == [GRADIENT]
+    assert within([CONVOLUTION, READER], None) == [CONVOLUTION, READER]
+
+
+def slices(count: int, lane: str = "python") -> list[Slice]:
+    return [
+        Slice(
+            name=f"operator {place % 3}", family="matmul" if place % 2 else None, direction="forward",
+            layer="net" if place % 2 else None, start=place * 1e-3, duration=(1 + place % 7) * 1e-5, lane=lane, depth=0,
+        )
+        for place in range(count)
+    ]  # fmt: skip
+
+
+def test_a_window_has_the_longest_slices_in_it_and_counts_the_hidden() -> None:
+    columns = StepSlices.of(slices(700))
+    whole = columns.window(most=100)
+    assert (whole["shown"], whole["hidden"]) == (100, 600)
+    assert min(whole["duration"]) == pytest.approx(70.0)  # microseconds: a seventh of them are this long
+    part = columns.window(0.1, 0.15, most=100)
+    assert part["hidden"] == 0
+    assert sorted(part["start"]) == pytest.approx(list(np.arange(100, 150) * 1e3))
+    assert {part["names"][place] for place in part["name"]} == {"operator 0", "operator 1", "operator 2"}
+    places = [at for at, family in enumerate(part["family"]) if family >= 0]
+    named = [(FAMILIES[part["family"][at]], part["layers"][part["layer"][at]]) for at in places]
+    assert set(named) == {("matmul", "net")}
+    assert columns.window(5.0, 6.0)["start"] == []
+
+
+def test_rows_of_a_lane_stay_the_same_in_every_window_and_many_lanes_are_cut() -> None:
+    deep = Slice(name="deep", family=None, direction="none", layer=None, start=0.9, duration=1e-6, lane="b", depth=5)
+    columns = StepSlices.of([*slices(10, "a"), deep])
+    assert columns.window(0.0, 0.01)["depths"] == columns.window(0.9, 1.0)["depths"] == [1, 6]
+    many = StepSlices.of([one for lane in range(MOST_LANES + 9) for one in slices(2, f"thread {lane}")])
+    assert (len(many.lanes), many.left_out) == (MOST_LANES, 9)
+    assert StepSlices.of([]).window()["lanes"] == []
+
+
+def test_work_in_the_background_is_asked_for_again_and_done_once() -> None:
+    background, go, done = Background(), threading.Event(), []
+
+    def work() -> str:
+        go.wait(5)
+        done.append(1)
+        return "result"
+
+    assert background.ask("key", work, patience=0.01) is None
+    assert background.ask("key", work, patience=0.01) is None
+    go.set()
+    assert background.ask("key", work, patience=5) == "result"
+    assert background.ask("key", work, patience=0) == "result"
+    assert done == [1]
+
+
+def test_failed_work_is_a_sentence_and_a_store_that_was_away_is_asked_again() -> None:
+    background, outcomes = Background(), [StoreUnreachableError("away"), None]
+
+    def work() -> str:
+        error = outcomes.pop(0)
+        if error is not None:
+            raise error
+        return "there"
+
+    with pytest.raises(StoreUnreachableError):
+        background.ask("store", work, patience=5)
+    assert background.ask("store", work, patience=5) == "there"
+
+    def broken() -> str:
+        raise KeyError("a defect")
+
+    with pytest.raises(Exception, match="could not be analysed"):
+        background.ask("defect", broken, patience=5)
+
+    def refused() -> str:
+        raise UsageError("The trace has no step 9.")
+
+    for _ in range(2):
+        with pytest.raises(UsageError, match="no step 9"):
+            background.ask("refused", refused, patience=5)
+
+
+def test_only_the_last_results_are_kept() -> None:
+    background, done = Background(most_kept=2), []
+
+    def work(key: int) -> str:
+        done.append(key)
+        return "result"
+
+    for key in (1, 2, 3, 1):
+        background.ask(key, partial(work, key), patience=5)
+    assert done == [1, 2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "search", ["?runs=a,b", "?runs=a,b&family=convolution/backward&by=layer&step=3", "?runs=a&family=loss"]
+)
+def test_query_is_read_and_written_alike(search: str) -> None:
+    assert ProfileQuery.parse(search).search() == search
+
+
+def test_malformed_query_falls_back_to_defaults() -> None:
+    assert ProfileQuery.parse("?runs=a,,a&family=bread/up&by=moon&step=-4") == ProfileQuery(runs=("a",))
+    assert ProfileQuery.parse("?family=loss/up&step=99999999999999").step == 0
+    assert ProfileQuery.parse(None) == ProfileQuery()
+
+
+def test_words_for_what_is_missing_small_or_equal() -> None:
+    assert [milliseconds(value) for value in (None, 0.0, 1e-9, 0.0245, 0.3, 12.0)] == [
+        "–", "0.00 ms", "<0.01 ms", "24.50 ms", "300.0 ms", "12,000 ms",
+    ]  # fmt: skip
+    assert (ratio(2.0, 1.0), ratio(1e-9, 1.0), ratio(1.0, 0.0), ratio(None, 1.0)) == ("2×", "<0.01×", "–", "–")
+    assert (difference(0.002, 0.005), difference(0.5, 0.5), difference(None, 1.0)) == ("−3.00 ms", "0", "–")
+    assert (share(0.5, 1.0), share(0.004, 1.0), share(1.0, 0.0)) == ("50 %", "0.4 %", "–")
+
+
+def test_every_family_and_part_has_a_colour_of_its_own() -> None:
+    assert set(FAMILY_COLORS) == set(FAMILIES)
+    assert set(PART_COLORS) == set(PARTS)
+    assert len(set(FAMILY_COLORS.values())) == len(FAMILIES)
+    assert len(set(PART_COLORS.values())) == len(PARTS)
