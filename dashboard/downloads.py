@@ -18,7 +18,13 @@ from .pages.compare_panels import panel_view
 from .query import CompareQuery
 from .source import StoreSource
 
-MEDIA_TYPES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv; charset=utf-8"}
+MEDIA_TYPES = {
+    "pdf": "application/pdf",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "csv": "text/csv; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+}
 
 
 def add_downloads(server: Flask, source: StoreSource) -> None:
@@ -59,7 +65,7 @@ def download_file(store: Store, kind: str, search: str) -> tuple[str, bytes, str
 
     Args:
         store: where the runs are.
-        kind: "pdf", "svg", "png" or "csv".
+        kind: "pdf", "svg", "png", "csv", or "html" for a report of all.
         search: the Compare page's query with `figure` ("curves", "difference", "step-times" or "all") and, for
             curves, `subject`: the metric.
 
@@ -74,6 +80,20 @@ def download_file(store: Store, kind: str, search: str) -> tuple[str, bytes, str
     comparison = load(store, query.runs)
     if not comparison.runs:
         raise UsageError("The link names no run that exists: open the Compare page and download from there.")
+
+    if kind == "html":
+        from .report import report
+
+        page = report(
+            store,
+            comparison.runs,
+            axis=query.axis,
+            smoothing=query.smoothing,
+            log_y=query.log_y,
+            base=query.base if query.base in comparison.ids else None,
+            target=query.target,
+        )
+        return "report.html", page, MEDIA_TYPES[kind]
 
     def drawn(view: Any) -> bytes:
         return render(view, kind, runs=comparison.runs, log_y=query.log_y)

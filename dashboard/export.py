@@ -28,6 +28,7 @@ from ..runs.views import (
     step_times_view,
 )
 from .figure_data import View, Width, cropped, figure_csv, has_points
+from .tables import TABLE_FORMATS, make_table, write_table
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -241,8 +242,11 @@ def export(
     x_range: tuple[float, float] | None = None,
     width: str = "single",
     dpi: float = 300,
+    tables: Sequence[str] = (),
+    base: str | None = None,
+    target: float | None = None,
 ) -> list[Path]:
-    """Write figures of some runs, each in each format, as `loss.pdf`, `loss.csv`, `val-acc.pdf`.
+    """Write figures and tables of some runs, each in each format, as `loss.pdf`, `loss.csv`, `verdict.tex`.
 
     Everything is drawn before the first file is written, and a file is either the old one or the new one, never
     a part.
@@ -251,7 +255,8 @@ def export(
         store: where the runs are.
         references: ids, unique beginnings of ids, or names; all of them share each figure.
         figures: names of `FIGURES` or keys of metrics.
-        formats: any of "pdf", "svg", "png", "csv".
+        formats: of figures "pdf", "svg", "png" or "csv", of tables "md", "tex", "csv" or "html"; each is written in
+            those that it has.
         directory: made if it is not there.
         axis: what x is.
         smoothing: 0 (none) to below 1.
@@ -259,19 +264,21 @@ def export(
         x_range: show only this part of x.
         width: "single", "double" or "slide".
         dpi: dots per inch of PNGs.
+        tables: names of `TABLES`.
+        base: of a verdict: the run that ratios are taken to.
+        target: of a verdict: the loss that runs are timed to.
 
     Returns:
-        The files written, in the order of `figures` and, for each, of `formats`.
+        The files written, in the order of `figures` and `tables` and, for each, of `formats`.
 
     Raises:
         UsageError: a run, figure, metric, format or option is not there, or the directory cannot be written.
         TracksideError: the files cannot be written for another reason, such as a full disk.
     """
-    if not references or not figures or not formats:
-        empty = "run" if not references else "figure" if not figures else "format"
+    if not references or not (figures or tables) or not formats:
+        empty = "run" if not references else "format" if figures or tables else "figure"
         raise UsageError(f"There is no {empty} to export: name at least one.")
-    for format in formats:
-        _check_choice("format", format, FORMATS)
+    _check_formats(formats, figures, tables)
     if x_range is not None and not (all(map(math.isfinite, x_range)) and x_range[0] < x_range[1]):
         raise UsageError(f"The range {x_range} is empty: give two finite numbers, the smaller first.")
     runs = list({run.id: run for run in map(store.run, references)}.values())
@@ -280,8 +287,30 @@ def export(
         view = figure_view(store, runs, figure, axis=axis, x_range=x_range, smoothing=smoothing)
         stem = _free_stem(_stem(figure), contents)
         for format in dict.fromkeys(formats):
-            contents[f"{stem}.{format}"] = render(view, format, width=width, runs=runs, log_y=log_y, dpi=dpi)
+            if format in FORMATS:
+                contents[f"{stem}.{format}"] = render(view, format, width=width, runs=runs, log_y=log_y, dpi=dpi)
+    base_id = None if base is None else store.run(base).id
+    for name in dict.fromkeys(tables):
+        table = make_table(store, runs, name, base=base_id, target=target)
+        stem = _free_stem(name, contents)
+        for format in dict.fromkeys(formats):
+            if format in TABLE_FORMATS:
+                contents[f"{stem}.{format}"] = write_table(table, format)
     return _write_all(Path(directory), contents)
+
+
+def _check_formats(formats: Sequence[str], figures: Sequence[str], tables: Sequence[str]) -> None:
+    """Each format must be one of what is exported, and each of that must have a format.
+
+    Raises:
+        UsageError: if not.
+    """
+    known = [*(FORMATS if figures else ()), *(TABLE_FORMATS if tables else ())]
+    for format in formats:
+        _check_choice("format", format, list(dict.fromkeys(known)))
+    for what, possible in (("figure", FORMATS), ("table", TABLE_FORMATS)):
+        if (figures if what == "figure" else tables) and not set(formats) & set(possible):
+            raise UsageError(f"A {what} is none of {', '.join(formats)}: add one of {', '.join(possible)}.")
 
 
 def _stem(figure: str) -> str:
@@ -298,6 +327,16 @@ def _free_stem(stem: str, taken: Mapping[str, bytes]) -> str:
         number += 1
         free = f"{stem}-{number}"
     return free
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write one file, which is then either the old one or the new one, never a part; its folder is made.
+
+    Raises:
+        UsageError: if it cannot be written there.
+        TracksideError: if there is no room.
+    """
+    return _write_all(path.parent, {path.name: content})[0]
 
 
 def _write_all(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:

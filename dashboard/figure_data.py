@@ -110,7 +110,7 @@ Row = list[str | float]
 
 def _curve_rows(curve: Curve, axis: str, tolerance: Float64Array | None = None) -> Iterator[Row]:
     """Points and marks of one curve in the order of x."""
-    head: Row = [_inert(curve.label), _inert(curve.run_id), _inert(curve.metric), axis]
+    head: Row = [inert(curve.label), inert(curve.run_id), inert(curve.metric), axis]
     columns = [curve.x, curve.minimum, curve.maximum, curve.last]
     smoothed = ["" for _ in curve.x] if curve.smoothed is None else curve.smoothed.tolist()
     noise = ["" for _ in curve.x] if curve.noise is None else curve.noise.tolist()
@@ -133,7 +133,7 @@ def _curve_rows(curve: Curve, axis: str, tolerance: Float64Array | None = None) 
 def _step_time_rows(view: StepTimesView) -> Iterator[Row]:
     edges = view.edges.tolist()
     for row in view.rows:
-        head: Row = [_inert(row.label), _inert(row.run_id), "step/seconds"]
+        head: Row = [inert(row.label), inert(row.run_id), "step/seconds"]
         for lower, upper, count in zip(edges, edges[1:], row.counts.tolist(), strict=False):
             yield [*head, "count", lower, upper, count]
         statistics = {
@@ -159,7 +159,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Row]) -> bytes:
     return text.getvalue().encode("utf-8", "replace")
 
 
-def _inert(name: str) -> str:
+def inert(name: str) -> str:
     """A name that no spreadsheet takes for a formula: one that begins like one gets an apostrophe in front."""
     return f"'{name}" if name.lstrip(" ").startswith(_FORMULA_STARTS) else name
 

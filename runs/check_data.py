@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .checks import Check, Subject, agree, check, count, names_of
+from .checks import Check, Subject, agree, check, count, each_has, names_of, text
 
 # Characters of a digest that are shown; all are compared.
 _SHOWN_DIGITS = 8
@@ -16,12 +16,7 @@ def data_checks(subjects: Sequence[Subject]) -> list[Check]:
     return [
         _digests("Batch order", subjects, "data/batches", "training batch"),
         agree("Batch size", "data", subjects, [_batch_size(s) for s in subjects]),
-        agree(
-            "Samples per epoch",
-            "data",
-            subjects,
-            [count(s.fact("data/batches", "samples_per_epoch")) for s in subjects],
-        ),
+        _samples_per_epoch(subjects),
         *_evaluation(subjects),
     ]
 
@@ -30,6 +25,46 @@ def _batch_size(subject: Subject) -> int | None:
     """Samples of an update: a process records those of its own batch, and each process has as many."""
     own = count(subject.fact("data/batches", "batch_size"))
     return None if own is None else own * subject.run.world_size
+
+
+def _samples_per_epoch(subjects: Sequence[Subject]) -> Check:
+    """Exact where it is known; where a run never came to the end of an epoch, as far as its batches tell."""
+    name = "Samples per epoch"
+    samples = [count(s.fact("data/batches", "samples_per_epoch")) for s in subjects]
+    bounds = [_bounds(s, known) for s, known in zip(subjects, samples, strict=True)]
+    known_bounds = [bound for bound in bounds if bound is not None]
+    if None not in samples or len(known_bounds) < len(bounds):
+        return agree(name, "data", subjects, samples)
+    lowest, highest = max(low for low, _ in known_bounds), min(high for _, high in known_bounds)
+    shown = [_batches_words(s) if known is None else known for s, known in zip(subjects, samples, strict=True)]
+    if lowest > highest:
+        return check(name, "data", subjects, "red", f"{name} differs: {each_has(subjects, shown)}.", shown)
+    if all(_within_first_epoch(subject, highest) for subject in subjects):
+        reason = f"No run came to the end of its first epoch: {each_has(subjects, shown)}."
+        return check(name, "data", subjects, "green", reason, shown)
+    unsure = names_of([s for s, known in zip(subjects, samples, strict=True) if known is None])
+    reason = f"{name} could not be established for {unsure}, which did not come to the end of the first epoch."
+    return check(name, "data", subjects, "amber", reason, shown)
+
+
+def _bounds(subject: Subject, samples: int | None) -> tuple[int, int] | None:
+    """The fewest and the most samples that an epoch may have: its last batch may be smaller than the others."""
+    if samples is not None:
+        return samples, samples
+    batches, size = count(subject.fact("data/batches", "batches_per_epoch")), _batch_size(subject)
+    return None if not batches or not size else ((batches - 1) * size + 1, batches * size)
+
+
+def _batches_words(subject: Subject) -> str:
+    batches, size = count(subject.fact("data/batches", "batches_per_epoch")), _batch_size(subject)
+    return f"{text(batches)} batches of {text(size)}, the last perhaps smaller"
+
+
+def _within_first_epoch(subject: Subject, samples: int) -> bool:
+    """Whether a run has not yet taken so many samples, or took no more before it ended."""
+    step, size = subject.run.last_step, _batch_size(subject)
+    accumulated = count(subject.fact("arithmetic", "accumulation")) or 1
+    return step is not None and size is not None and (step + 1) * accumulated * size < samples
 
 
 def _evaluation(subjects: Sequence[Subject]) -> list[Check]:

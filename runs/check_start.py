@@ -218,13 +218,26 @@ def first_loss_check(subjects: Sequence[Subject], others: Sequence[Check]) -> Ch
         "look at padding, activations and normalisation, at the loss and its reduction, and at whether it takes logits "
         "or probabilities"
     )
-    if not layers and any(subject.fact("arithmetic", "loss", "weighted") for subject in subjects):
-        look = "with weights PyTorch divides a mean loss by their sum, Keras by the number of samples"
+    if not layers and (words := _weights_of_the_loss(subjects)):
+        look = words
     reason = (
         f"From the same weights and the same batch the loss is {having}: the networks do not compute the same "
         f"function; {look}."
     )
     return check(name, "start", subjects, "red", reason, losses)
+
+
+def _weights_of_the_loss(subjects: Sequence[Subject]) -> str:
+    """Where losses with weights may part, as half a sentence; empty where none has any."""
+    if not any(subject.fact("arithmetic", "loss", "weighted") for subject in subjects):
+        return ""
+    stated = [(s, w) for s in subjects if (w := s.fact("arithmetic", "loss", "pos_weight")) is not None]
+    if stated:
+        having = each_has([s for s, _ in stated], [weight for _, weight in stated])
+        return f"the weight of positive samples is {having}" + (
+            ", and that of the others is not known" if len(stated) < len(subjects) else ""
+        )
+    return "with weights PyTorch divides a mean loss by their sum, Keras by the number of samples"
 
 
 def _sentence(words: str) -> str:

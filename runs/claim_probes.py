@@ -31,7 +31,7 @@ LINES_TIE = 0.10
 
 
 def language(evidence: Evidence) -> Judged:
-    """1. Lengths of the same workloads' scripts; whether a syntax is intuitive cannot be measured."""
+    """1. Lengths of the same scripts, and of what adds a feature; whether a syntax is intuitive cannot be measured."""
     rows, totals = [], dict.fromkeys(FRAMEWORKS, 0)
     for one in listed(evidence.record.measured.get("sources")):
         framework = str(one.get("framework"))
@@ -48,10 +48,13 @@ def language(evidence: Evidence) -> Judged:
         verdict=NOT_MEASURABLE,
         reason="What is intuitive depends on who reads it; a machine can count, not judge.",
     )
+    features, feature_rows = _features(evidence)
+    rows += feature_rows
     if not all(totals.values()):
         return [
             intuitive,
             Part(statement="Keras narrows the gap", verdict=NOT_MEASURED, reason="Nothing counted."),
+            *features,
         ], rows
     ratio = totals["tensorflow"] / totals["torch"]
     narrows = Part(
@@ -60,7 +63,34 @@ def language(evidence: Evidence) -> Judged:
         reason=f"{totals['tensorflow']} logical lines in Keras, {totals['torch']} in PyTorch Lightning "
         f"({ratio:.2f} times), over all workloads.",
     )
-    return [intuitive, narrows], rows
+    return [intuitive, narrows, *features], rows
+
+
+def _features(evidence: Evidence) -> tuple[list[Part], list[Row]]:
+    """What each feature takes to add: statements of its own, and arguments within others."""
+    statement = "Keras narrows the gap: to add a feature takes no more than in PyTorch"
+    pieces: dict[str, dict[str, int]] = {}
+    rows = []
+    for one in listed(evidence.record.measured.get("features")):
+        framework, lines, arguments = str(one.get("framework")), one.get("lines"), one.get("arguments")
+        if framework not in FRAMEWORKS or not isinstance(lines, int) or not isinstance(arguments, int):
+            continue
+        feature = str(one.get("feature"))
+        pieces.setdefault(feature, {})[framework] = lines + arguments
+        label, note = f"{feature}, {FRAMEWORKS[framework]}", str(one.get("note") or "")
+        rows.append(Row(label=label, quantity="logical lines to add it", value=lines, note=note))
+        rows.append(Row(label=label, quantity="arguments to add it", value=arguments))
+    both = {name: found for name, found in pieces.items() if len(found) == len(FRAMEWORKS)}
+    if not both:
+        return [], rows  # a record of before they were counted
+    more = [name for name, found in both.items() if found["tensorflow"] > found["torch"]]
+    less = [name for name, found in both.items() if found["tensorflow"] < found["torch"]]
+    verdict = SUPPORTED if not more else CONTRADICTED if 2 * len(more) >= len(both) else UNDECIDED
+    reason = (
+        f"Of {len(both)} features {len(more)} take more lines and arguments in Keras ({', '.join(more) or 'none'}), "
+        f"{len(less)} fewer ({', '.join(less) or 'none'})."
+    )
+    return [Part(statement=statement, verdict=verdict, reason=reason)], rows
 
 
 def dynamic(evidence: Evidence) -> Judged:

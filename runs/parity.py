@@ -15,9 +15,10 @@ import numpy as np
 
 from ..db.errors import UsageError
 from ..db.records import RunInfo, Series
-from .check_arithmetic import arithmetic_checks, loss_by_value
+from .check_arithmetic import arithmetic_checks
 from .check_conditions import condition_checks
 from .check_data import data_checks
+from .check_loss import loss_by_value
 from .check_start import first_loss_check, start_checks
 from .checks import Check, Group, Subject, Verdict, worst
 from .labels import run_labels

@@ -86,7 +86,8 @@ class DataFingerprint:
     Args:
         record: receives the JSON object `{"batch_size", "samples_per_epoch" or "samples", "digests"}` each time
             more of it is known; called from the hashing thread or from `count`. Where samples have weights it also
-            has `digests_without_weights`: another framework may keep those in its loss.
+            has `digests_without_weights`: another framework may keep those in its loss; and `batches_per_epoch` where
+            that was given.
         samples_key: what the number of samples goes under: `samples_per_epoch` for training, `samples` for
             evaluation.
         limit: how many batches to hash.
@@ -146,6 +147,10 @@ class DataFingerprint:
     def count(self, samples: int) -> None:
         """Say how many samples a whole pass holds."""
         self._update(**{self._samples_key: samples})
+
+    def count_batches(self, batches: int) -> None:
+        """Say how many batches a whole pass holds, where that is known before the samples are."""
+        self._update(batches_per_epoch=batches)
 
     def close(self, timeout: float = 2.0) -> None:
         """Take no further batch and wait up to `timeout` seconds for the hashing to end."""

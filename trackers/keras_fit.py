@@ -77,6 +77,8 @@ class KerasFit:
             self._install_train_function()
             self._install("evaluate", model.evaluate)  # what the validation data raises comes out here
         self._recorder = StepRecorder(session, model, self._probe, first_step=first_step, batches=params.get("steps"))
+        if not continued and (batches := params.get("steps")):
+            self._train_data.count_batches(int(batches))  # samples are known only when the first epoch has ended
         session.reached(max(first_step - 1, 0), 0.0)
         self._describe()
         with session.guard("look at the random layers"):

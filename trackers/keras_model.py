@@ -294,6 +294,9 @@ def describe_one_loss(loss: Any) -> dict[str, Any]:
     smoothing = getattr(loss, "label_smoothing", None)
     if isinstance(smoothing, int | float) and smoothing:
         described["label_smoothing"] = float(smoothing)
+    weight = getattr(loss, "pos_weight", None)  # Keras has none of its own; the name is PyTorch's and TensorFlow's
+    if isinstance(weight, int | float) and not isinstance(weight, bool):
+        described |= {"weighted": True, "pos_weight": float(weight)}
     return described
 
 

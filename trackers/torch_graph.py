@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 MOST_NODES = 100_000
+MOST_WEIGHTS = 100
 
 _LOSS_NODES = {
     "NllLossBackward0": "negative_log_likelihood", "NllLoss2DBackward0": "negative_log_likelihood",
@@ -43,8 +44,9 @@ def loss_of_graph(loss: Tensor, batches: int = 1) -> dict[str, Any] | None:
         batches: how many batches make an update: Lightning divides by it.
 
     Returns:
-        `{"name", "reduction"}` and `"weighted": True` where classes or samples have weights. Without `reduction` where
-        the loss is scaled: a sum over the number of samples is a mean, but nothing says what the number is.
+        `{"name", "reduction"}` and `"weighted": True` where classes or samples have weights, `pos_weight` with its
+        value where positive samples have one. Without `reduction` where the loss is scaled: a sum over the number of
+        samples is a mean, but nothing says what the number is.
     """
     node: Any = loss.grad_fn
     scale, reduced = float(batches), None
@@ -88,7 +90,19 @@ def _described(node: Any, reduced: str | None, *, scaled: bool) -> dict[str, Any
         described["reduction"] = reduced if own == "none" and reduced else own
     if any(getattr(node, f"_saved_{name}", None) is not None for name in ("weight", "pos_weight")):
         described["weighted"] = True
-    return described
+    return described | positive_weight(getattr(node, "_saved_pos_weight", None))
+
+
+def positive_weight(weight: Any) -> dict[str, Any]:
+    """How many times positive samples count in a binary loss: `{"pos_weight": 20.0}`, a list for several outputs.
+
+    Empty where none is given, where there are more outputs than anybody reads, and on a device that would have to be
+    waited for.
+    """
+    if not isinstance(weight, Tensor) or not weight.is_cpu or weight.numel() > MOST_WEIGHTS:
+        return {}
+    values = [float(value) for value in weight.flatten().tolist()]
+    return {"pos_weight": values[0] if len(set(values)) == 1 else values}
 
 
 def _factor(node: Any) -> float:

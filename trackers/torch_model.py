@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .deferred import to_array
 from .fingerprints import Array
+from .torch_graph import positive_weight
 
 MOST_LAYERS = 500
 
@@ -193,7 +194,7 @@ def describe_loss(module: nn.Module) -> dict[str, Any] | None:
         described["label_smoothing"] = float(smoothing)
     if getattr(loss, "weight", None) is not None or getattr(loss, "pos_weight", None) is not None:
         described["weighted"] = True
-    return described
+    return described | positive_weight(getattr(loss, "pos_weight", None))
 
 
 def dropout_rates(module: nn.Module) -> list[float]:

@@ -142,6 +142,7 @@ def plan_jobs(request: Request) -> list[Job]:
                 tags=request.tags,
                 tensorboard=request.tensorboard,
             )
+            workload.check(settings)
             jobs.append(Job(workload=workload, framework=each, settings=settings))
     return jobs
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from ..db.errors import UsageError
 from .workload import Workload
 
 
@@ -104,4 +105,9 @@ def parse_settings(
     parser.add_argument("--tags", action="append", default=[], help="a word to find the run by; may be given again")
     parser.add_argument("--tensorboard", help="folder for TensorBoard event files")
     parsed = vars(parser.parse_args(arguments))
-    return Settings(**{**parsed, "tags": tuple(parsed["tags"])})
+    settings = Settings(**{**parsed, "tags": tuple(parsed["tags"])})
+    try:
+        workload.check(settings)
+    except UsageError as error:
+        parser.error(str(error))
+    return settings

@@ -1,4 +1,10 @@
-"""A problem's arrays as the samples that a DataLoader takes."""
+"""A problem's arrays as the samples that a DataLoader takes, a batch at a time.
+
+A DataLoader asks a data set for one sample after another and stacks them, unless the data set has `__getitems__`, which
+PyTorch's own TensorDataset has not. For small samples that takes longer than the training step: 1.2 ms instead of 0.1
+for 512 samples of 15 numbers, 6.2 instead of 0.13 for 1,024 of two. TensorFlow slices a batch at once, so the two
+frameworks would be measured by their ways of reading.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler, TensorDataset
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from .problem import Arrays, in_precision
 from .settings import Settings
@@ -46,12 +52,31 @@ class FixedOrder(Sampler[Any]):  # type: ignore[misc]
         return len(self.order[0])
 
 
-def dataset(inputs: Arrays, targets: Arrays, settings: Settings) -> Dataset[tuple[Tensor, ...]]:
-    """Samples as (*inputs, *targets), in the precision asked for."""
-    return TensorDataset(*map(torch.from_numpy, in_precision((*inputs, *targets), settings.precision)))
+Batch = tuple[Tensor, ...]
 
 
-class ExpandedDataset(Dataset[tuple[Tensor, ...]]):  # type: ignore[misc]
+class ArrayDataset(Dataset[Batch]):  # type: ignore[misc]
+    """What a TensorDataset is, sliced a batch at a time.
+
+    Args:
+        tensors: (samples, …) each.
+    """
+
+    def __init__(self, *tensors: Tensor) -> None:
+        self.tensors = tensors
+
+    def __getitem__(self, index: int) -> Batch:
+        return tuple(tensor[index] for tensor in self.tensors)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        chosen = torch.tensor(indices)
+        return tuple(tensor[chosen] for tensor in self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+
+class ExpandedDataset(Dataset[Batch]):  # type: ignore[misc]
     """Samples as (*inputs, *targets) that are made when they are asked for: see `Problem.expand`.
 
     Args:
@@ -67,16 +92,18 @@ class ExpandedDataset(Dataset[tuple[Tensor, ...]]):  # type: ignore[misc]
         self.expand = expand
         self.precision = settings.precision
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        inputs, targets = (tuple(a[index : index + 1] for a in arrays) for arrays in (self.inputs, self.targets))
-        arrays = in_precision((*self.expand(inputs), *targets), self.precision)
-        return tuple(torch.from_numpy(array)[0] for array in arrays)
+    def __getitem__(self, index: int) -> Batch:
+        return tuple(tensor[0] for tensor in self.__getitems__([index]))
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        inputs, targets = (tuple(array[indices] for array in arrays) for arrays in (self.inputs, self.targets))
+        return tuple(map(torch.from_numpy, in_precision((*self.expand(inputs), *targets), self.precision)))
 
     def __len__(self) -> int:
         return len(self.inputs[0])
 
 
-class WithNoise(Dataset[tuple[Tensor, ...]]):  # type: ignore[misc]
+class WithNoise(Dataset[Batch]):  # type: ignore[misc]
     """Samples with the noise of their place in the training before them: (*noise, *sample).
 
     Args:
@@ -84,10 +111,30 @@ class WithNoise(Dataset[tuple[Tensor, ...]]):  # type: ignore[misc]
         noise: (places, …) each.
     """
 
-    def __init__(self, samples: Dataset[tuple[Tensor, ...]], noise: Sequence[Tensor]) -> None:
+    def __init__(self, samples: Dataset[Any], noise: Sequence[Tensor]) -> None:
         self.samples = samples
-        self.noise = noise
+        self.noise = ArrayDataset(*noise)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, ...]:
+    def __getitem__(self, index: tuple[int, int]) -> Batch:
         sample, place = index
-        return (*(tensor[place] for tensor in self.noise), *self.samples[sample])
+        return (*self.noise[place], *self.samples[sample])
+
+    def __getitems__(self, indices: list[tuple[int, int]]) -> Batch:
+        samples, places = map(list, zip(*indices, strict=True))
+        return (*self.noise.__getitems__(places), *collate(_at_once(self.samples, samples)))
+
+
+def dataset(inputs: Arrays, targets: Arrays, settings: Settings) -> ArrayDataset:
+    """Samples as (*inputs, *targets), in the precision asked for."""
+    return ArrayDataset(*map(torch.from_numpy, in_precision((*inputs, *targets), settings.precision)))
+
+
+def collate(samples: Any) -> Any:
+    """A batch for a DataLoader: one that was sliced at once as it is, a list of samples stacked as PyTorch does."""
+    return samples if isinstance(samples, tuple) else default_collate(samples)
+
+
+def _at_once(samples: Dataset[Any], indices: list[int]) -> Any:
+    """What a DataLoader gets of a data set: whatever its `__getitems__` returns, or the samples one by one."""
+    several = getattr(samples, "__getitems__", None)
+    return [samples[index] for index in indices] if several is None else several(indices)

@@ -20,7 +20,7 @@ import trackside
 
 from .problem import Arrays, Problem, in_precision, initial_weights, sample_order, with_places
 from .settings import Settings, parse_settings
-from .torch_data import ExpandedDataset, FixedOrder, Prepare, WithNoise
+from .torch_data import ExpandedDataset, FixedOrder, Prepare, WithNoise, collate
 from .torch_data import dataset as dataset  # for the workloads
 from .workload import Workload
 
@@ -144,8 +144,8 @@ def fit(
     # Every device validates all of it: a share each would make the numbers depend on how many there are.
     trainer.fit(
         _compiled(module) if settings.mode == "compile" else module,
-        DataLoader(training, batch_size, sampler=sampler, drop_last=True),
-        DataLoader(validation, validation_batch_size or len(problem.validation_inputs[0])),
+        DataLoader(training, batch_size, sampler=sampler, drop_last=True, collate_fn=collate),
+        DataLoader(validation, validation_batch_size or len(problem.validation_inputs[0]), collate_fn=collate),
         ckpt_path=_checkpoint(settings),
     )
     metrics = trainer.callback_metrics

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 FRAMEWORKS = ("torch", "tensorflow")
 MODES = ("eager", "graph", "xla", "compile")
@@ -19,6 +22,10 @@ FRAMEWORK_MODES: Mapping[str, tuple[str, ...]] = {
 
 SCRIPTS: Mapping[str, str] = {"torch": "torch_lightning", "tensorflow": "keras_tensorflow"}
 """The module in a workload's folder that trains it in each framework."""
+
+
+def any_settings(settings: Settings) -> None:
+    """The rule of a workload that can be run with all settings the command line takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +57,8 @@ class Workload:
         size: how large a default run's model or data is, in `size_unit`.
         size_unit: what `--size` counts: "pixels a side", "hidden units", …
         smallest_size: the least `size` that works.
+        check: raises a UsageError, a sentence that ends with the cure, for settings that the workload cannot be run
+            with; asked before any training starts. `smallest_size` needs no such rule.
         seconds: how long a default run of both frameworks takes on two slow CPU cores, imports included.
         metrics: what is measured on the validation data; the first is the one to look at.
         result: what a default run reaches.
@@ -76,6 +85,7 @@ class Workload:
     metrics: tuple[str, ...]
     result: str
     smallest_size: int = 1
+    check: Callable[[Settings], None] = any_settings
     frameworks: tuple[str, ...] = FRAMEWORKS
     modes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: FRAMEWORK_MODES)
     precisions: tuple[str, ...] = PRECISIONS

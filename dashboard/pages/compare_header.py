@@ -166,7 +166,13 @@ def toolbar(query: CompareQuery, metrics: Sequence[str], shown: Sequence[str]) -
 
 
 def _export_menu() -> Component:
-    formats = {"pdf": "All figures, PDF", "svg": "All figures, SVG", "png": "All figures, PNG", "csv": "All data, CSV"}
+    formats = {
+        "pdf": "All figures, PDF",
+        "svg": "All figures, SVG",
+        "png": "All figures, PNG",
+        "csv": "All data, CSV",
+        "html": "Report, HTML",
+    }
     return download_menu("all", None, "Export", formats)
 
 

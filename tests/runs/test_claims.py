@@ -137,6 +137,33 @@ def test_1_lengths(keras, verdict):
     assert verdicts(1, evidence(measured=sources(100, keras))) == ["not measurable", verdict]
 
 
+@pytest.mark.parametrize(
+    ("keras", "verdict"),
+    [((2, 1), "supported"), ((1, 1), "supported"), ((2, 3), "contradicted"), ((4, 4), "contradicted")],
+)
+def test_1_features(keras, verdict):
+    rows = [
+        {"feature": feature, "framework": framework, "lines": lines, "arguments": 1}
+        for feature, tensorflow in zip(("schedule", "clipping"), keras, strict=True)
+        for framework, lines in (("torch", 2), ("tensorflow", tensorflow))
+    ]
+    found = judge_claim(1, evidence(measured={**sources(100, 100), "features": rows}))
+    assert found.parts[2].verdict == verdict
+    assert [row.value for row in found.rows if row.label == "clipping, TensorFlow"] == [keras[1], 1]
+
+
+def test_1_one_feature_of_several_that_takes_more_decides_nothing():
+    rows = [
+        {"feature": feature, "framework": framework, "lines": 9 if (feature, framework) == worst else 1, "arguments": 0}
+        for worst in [("resume", "tensorflow")]
+        for feature in ("schedule", "clipping", "resume")
+        for framework in ("torch", "tensorflow")
+    ]
+    part = judge_claim(1, evidence(measured={"features": [*rows, {"feature": "odd"}]})).parts[2]
+    assert part.verdict == "undecided here"
+    assert "1 take more lines and arguments in Keras (resume)" in part.reason
+
+
 def test_1_without_counts_is_not_measured():
     assert judge_claim(1, evidence(measured={})).verdict == "not measured yet"
 

@@ -99,6 +99,21 @@ PAIRS = [
     ("label-smoothing", "label-smoothing", {}),
     # PyTorch divides by the sum of the weights, Keras by the number of samples.
     ("class-weights", "class-weights", {"First loss": (RED, ("divides a mean loss by their sum",))}),
+    ("positive-weight", "positive-weight", {}),
+    ("positive-weight", "positive-weight-unsaid", {}),
+    ("other-positive-weight", "positive-weight", {"Loss": (RED, ("positive samples", "5 in PyTorch", "3 in TensorF"))}),
+    (
+        "positive-weight",
+        "other-positive-weight-unsaid",
+        {
+            "Loss": (AMBER, ("could not be established",)),
+            "First loss": (RED, ("the weight of positive samples is 3 in PyTorch",)),
+        },
+    ),
+    # Neither comes to the end of its epoch; then only Keras does not, and then there are batches of another number.
+    ("first-batches", "first-batches", {}),
+    ("base", "first-batches", {"Samples per epoch": (AMBER, ("TensorFlow", "end of the first epoch"))}),
+    ("first-of-fewer", "first-batches", {"Samples per epoch": (RED, ("128 in PyTorch", "10 batches of 16"))}),
     ("clip-norm", "clip-norm", {}),
     ("clip-norm", "clip-variable-norm", {"Gradient clipping": (RED, ("all gradients", "each gradient by itself"))}),
     ("momentum", "momentum", {"Momentum": (AMBER, ("keeps the rate inside it",))}),

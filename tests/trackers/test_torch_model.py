@@ -105,6 +105,17 @@ def test_what_lightning_divides_a_loss_by_is_no_scale_of_it() -> None:
     assert torch_graph.loss_of_graph(weighted) == {"name": "cross_entropy", "reduction": "mean", "weighted": True}
 
 
+@pytest.mark.parametrize(("given", "said"), [([20.0], 20.0), ([3.0, 3.0], 3.0), ([3.0, 5.0], [3.0, 5.0])])
+def test_the_weight_of_positive_samples_is_read_off_a_function_and_off_a_layer(
+    given: list[float], said: float | list[float]
+) -> None:
+    logits, weight = torch.zeros(4, 2, requires_grad=True), torch.tensor(given)
+    loss = F.binary_cross_entropy_with_logits(logits, torch.ones(4, 2), pos_weight=weight)
+    expected = {"name": "binary_cross_entropy", "reduction": "mean", "weighted": True, "pos_weight": said}
+    assert torch_graph.loss_of_graph(loss) == expected
+    assert torch_model.describe_loss(nn.ModuleList([nn.BCEWithLogitsLoss(pos_weight=weight)])) == expected
+
+
 def test_convolutions_and_activations_are_read_off_what_was_called() -> None:
     weight, reused = nn.Parameter(torch.randn(2, 2, 3, 3)), nn.Parameter(torch.randn(2, 2, 1, 1))
     image = torch.randn(4, 2, 8, 8)

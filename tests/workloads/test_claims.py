@@ -17,7 +17,8 @@ from trackside.db.errors import UsageError
 from trackside.db.store import open_store
 from trackside.runs.claim_records import read_records, sessions
 from trackside.runs.claims import claim_verdicts
-from trackside.workloads.claims import broken, control_flow, session, table
+from trackside.workloads.claims import broken, control_flow, features, session, table
+from trackside.workloads.claims.features import ADDITIONS, count_features
 from trackside.workloads.claims.session import run_claims
 from trackside.workloads.claims.source import count_source, count_workload
 from trackside.workloads.claims.table import (
@@ -79,6 +80,25 @@ def test_every_workload_is_counted_in_both_frameworks():
         rows = count_workload(workload)
         assert [row["framework"] for row in rows] == list(workload.frameworks)
         assert all(row["lines"] > 5 and row["imports"] > 3 for row in rows)
+
+
+def test_every_feature_is_counted_in_both_frameworks():
+    rows = count_features()
+    assert {row["feature"] for row in rows} == {addition.feature for addition in ADDITIONS}
+    assert len(rows) == 2 * len({addition.feature for addition in ADDITIONS})
+    by_key = {(row["feature"], row["framework"]): (row["lines"], row["arguments"]) for row in rows}
+    assert by_key["gradient clipping", "torch"] == by_key["gradient clipping", "tensorflow"] == (0, 1)
+    assert by_key["learning-rate schedule", "torch"] == (1, 1)
+    assert by_key["learning-rate schedule", "tensorflow"] == (1, 0)
+    # A function of its own counts with all that is in it.
+    assert by_key["checkpoint and resume", "tensorflow"][0] > by_key["checkpoint and resume", "torch"][0] > 3
+
+
+def test_a_feature_whose_source_has_gone_is_an_error(monkeypatch):
+    gone = replace(ADDITIONS[0], statements=("schedule = torch.nowhere(",))
+    monkeypatch.setattr(features, "ADDITIONS", (gone,))
+    with pytest.raises(LookupError, match="begins with 'schedule = torch.nowhere"):
+        count_features()
 
 
 @pytest.mark.parametrize("setting", DEVICE_SETTINGS, ids=lambda setting: setting.code)

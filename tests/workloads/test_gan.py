@@ -79,7 +79,7 @@ def test_a_doubling_of_the_side_is_a_layer_more(size, widths, parameters):
 @pytest.mark.parametrize("size", [12, 17, 24])
 def test_a_side_that_no_doubling_gives_is_refused(size):
     with pytest.raises(UsageError, match="pass 8, 16"):
-        gan.load(settings(size=size))
+        gan.WORKLOAD.check(settings(size=size))
 
 
 class TestFrechetDistance:

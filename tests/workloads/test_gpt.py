@@ -48,7 +48,7 @@ def test_a_wide_model_is_deep_and_learns_slowly(width, layers, heads, rate):
 @pytest.mark.parametrize("width", [30, 400])
 def test_channels_that_heads_cannot_share_are_refused(width):
     with pytest.raises(UsageError, match="pass a multiple of 64"):
-        gpt.load(settings(size=width))
+        gpt.WORKLOAD.check(settings(size=width))
 
 
 @pytest.mark.framework

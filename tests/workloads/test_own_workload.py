@@ -40,6 +40,24 @@ def test_it_is_found_by_its_path_and_said_to_lie_there(folder):
     assert plan_jobs(Request(workload=str(folder), framework="torch"))[0].settings.steps == 100
 
 
+def test_it_may_refuse_settings_by_a_rule_of_its_own(folder):
+    folder = folder.rename(folder.with_name("even_line"))  # Python has imported the other
+    problem = folder / "problem.py"
+    rule = """
+def check(settings):
+    if settings.size % 2:
+        raise UsageError(f"--size is {settings.size}, which is odd: pass an even one.")
+
+
+WORKLOAD = Workload(
+    check=check,"""
+    text = problem.read_text(encoding="utf-8").replace("WORKLOAD = Workload(", rule)
+    problem.write_text(f"from trackside.db.errors import UsageError\n{text}", encoding="utf-8")
+    with pytest.raises(UsageError, match="pass an even one"):
+        plan_jobs(Request(workload=str(folder), size=3))
+    assert len(plan_jobs(Request(workload=str(folder), size=6))) == 2
+
+
 def test_a_folder_that_is_none_says_what_it_lacks(tmp_path):
     with pytest.raises(UsageError, match=r"no workload: it has no problem\.py"):
         find_workload(str(tmp_path))

@@ -88,6 +88,43 @@ def test_an_unknown_workload_names_those_there_are(console):
 
 
 @pytest.mark.parametrize(
+    ("workload", "options", "sentence"),
+    [
+        ("yolo", {"size": 60}, "--size is 60 pixels a side, which cells of 8 do not fill: pass a multiple of 8."),
+        ("gan", {"size": 24}, "which doubling 8 never gives: pass 8, 16, 32 or 64."),
+        ("gpt", {"size": 400}, "pass a multiple of 64"),
+        ("resnet50", {"size": 31}, "too small for resnet50: pass 32 or more."),
+        ("resnet50", {"size": 32, "batch_size": 1}, "pass a larger --batch-size"),
+        ("resnet50", {"size": 32, "batch_size": 2, "devices": 2}, "pass a larger --batch-size"),
+    ],
+)
+def test_what_a_workload_cannot_be_run_with_is_refused_before_anything_starts(
+    workload, options, sentence, url, tmp_path, console, monkeypatch
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(UsageError) as caught:
+        run_workload(Request(workload=workload, store=url, **options), console)
+    assert sentence in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert printed(console) == ""
+
+
+@pytest.mark.parametrize(
+    ("workload", "options"),
+    [("yolo", {"size": 56}), ("gan", {"size": 8}), ("resnet50", {"size": 33, "batch_size": 1}), ("gpt", {"size": 36})],
+)
+def test_what_it_can_be_run_with_is_planned(workload, options):
+    assert {job.settings.size for job in plan_jobs(Request(workload=workload, **options))} == {options["size"]}
+
+
+def test_a_script_started_by_itself_refuses_the_same(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_settings(find_workload("yolo"), "torch", arguments=["--size", "60"])
+    assert caught.value.code == 2
+    assert "pass a multiple of 8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("missing", "framework", "command"),
     [
         ("lightning", "both", r"pip install 'trackside\[lightning,workloads\]'"),

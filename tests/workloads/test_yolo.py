@@ -146,7 +146,7 @@ def test_the_data_have_the_size_asked_for():
     assert (small.inputs[0].shape, small.targets[0].shape) == ((5, 40, 40, 1), (5, 5, 5, 3, 15))
     assert small.validation_inputs[0].shape == (problem.VALIDATION_SCENES, 40, 40, 1)
     with pytest.raises(UsageError, match="pass a multiple of 8"):
-        problem.load(settings(size=60))
+        problem.WORKLOAD.check(settings(size=60))
 
 
 # Mean average precision

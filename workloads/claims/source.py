@@ -48,6 +48,11 @@ def count_source(source: str) -> dict[str, int]:
     return {"lines": lines, "imports": imports, "names": len(used)}
 
 
+def logical_lines(node: ast.AST) -> int:
+    """Statements in a piece of source, itself included where it is one, docstrings not."""
+    return sum(isinstance(each, ast.stmt) and not _is_docstring(each) for each in ast.walk(node))
+
+
 def _own(node: ast.AST) -> Iterator[ast.AST]:
     """Everything below, without the apparatus and without what stands under `if __name__ == "__main__"`."""
     for child in ast.iter_child_nodes(node):

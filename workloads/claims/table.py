@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..workload import Workload
-from . import source
+from . import features, source
 from .probe import run_probe
 
 LANGUAGE, DYNAMIC, DEBUGGING, SPEED, RESNET, MIXED, DEVICES, PROTOTYPES, DEPLOYMENT, FIELDS, COMMUNITY = range(1, 12)
@@ -213,7 +213,8 @@ def estimate_seconds(groups: Sequence[Sequence[Training]], workloads: Sequence[W
 def probe_claim(claim: int, workloads: Sequence[Workload]) -> dict[str, Any]:
     """What a claim's own measurements, that are no trainings, came to; empty where it has none."""
     if claim == LANGUAGE:
-        return {"sources": [row for workload in workloads for row in source.count_workload(workload)]}
+        counts = [row for workload in workloads for row in source.count_workload(workload)]
+        return {"sources": counts, "features": features.count_features()}
     if claim == DEVICES:
         return {"settings": [setting.to_json() for setting in DEVICE_SETTINGS]}
     found: dict[str, Any] = {}

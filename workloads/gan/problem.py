@@ -42,6 +42,24 @@ DEVIATION = 0.02  # of the initial weights
 FEATURES = 32  # principal components that the Fréchet distance looks at
 VALIDATION_SEED = 20240  # of the noise that is validated with, whatever the run's seed
 
+
+def widths(size: int) -> tuple[int, ...]:
+    """Channels of the feature maps of 4, 8, … pixels a side, as far as half the image's: (64, 32) for 16 pixels.
+
+    Raises:
+        UsageError: no number of doublings leads to that size.
+    """
+    doublings = (size // 4).bit_length() - 1
+    if doublings < 1 or size != 4 << doublings:
+        raise UsageError(f"--size is {size} pixels a side, which doubling 8 never gives: pass 8, 16, 32 or 64.")
+    return tuple(CHANNELS << level for level in reversed(range(doublings)))
+
+
+def check(settings: Settings) -> None:
+    """Refuse a size that doubling never reaches."""
+    widths(settings.size)
+
+
 WORKLOAD = Workload(
     name="gan",
     summary="DCGAN with two optimizers on images of handwritten digits",
@@ -53,6 +71,7 @@ WORKLOAD = Workload(
     size=16,
     size_unit="pixels a side (8, 16, 32, …)",
     smallest_size=8,
+    check=check,
     seconds=60,
     metrics=("val/frechet_distance",),
     result="val/frechet_distance 10 or less",
@@ -99,14 +118,6 @@ def enlarged(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 def latent_noise(seed: int, places: int) -> Arrays:
     """The latent vectors of a training: (places, 64), a fresh one for every image that is taken."""
     return (noise_generator(seed).standard_normal((places, LATENT), np.float32),)
-
-
-def widths(size: int) -> tuple[int, ...]:
-    """Channels of the feature maps of 4, 8, … pixels a side, as far as half the image's: (64, 32) for 16 pixels."""
-    doublings = (size // 4).bit_length() - 1
-    if size != 4 << doublings:
-        raise UsageError(f"--size is {size} pixels a side, which doubling 8 never gives: pass 8, 16, 32 or 64.")
-    return tuple(CHANNELS << level for level in reversed(range(doublings)))
 
 
 def initial_weights(seed: int, size: int) -> Weights:

@@ -30,25 +30,6 @@ CLIP_NORM = 1.0  # of all gradients together
 WARM_UP = 64  # updates over which the learning rate rises to its largest; half a cosine takes it down from there
 FINAL_RATE = 0.1  # of the largest
 
-WORKLOAD = Workload(
-    name="gpt",
-    summary="Small decoder-only transformer, by character, on real text",
-    package=__package__,
-    data=DESCRIPTION,
-    train_samples=WINDOWS,
-    steps=656,  # 4 epochs of 164 batches
-    batch_size=32,
-    size=64,
-    size_unit="channels, the width of the transformer",
-    smallest_size=4,
-    seconds=60,
-    metrics=("val/perplexity",),
-    result="val/perplexity 5.1 or less",
-    gate=Gate(steps=100, tolerance=1e-11),
-)
-
-NamedTensors = Iterator[tuple[str, NDArray[np.float32]]]
-
 
 def layers(width: int) -> int:
     """Blocks: 2 of the default width, 6 of 384 as nanoGPT's small model has, 12 of 768 as GPT-2 has."""
@@ -60,22 +41,43 @@ def heads(width: int) -> int:
     return max(4, width // 64)
 
 
+def check(settings: Settings) -> None:
+    """Refuse channels that the heads cannot share."""
+    if settings.size % heads(settings.size):
+        raise UsageError(
+            f"--size is {settings.size}, which {heads(settings.size)} attention heads cannot share: pass a multiple "
+            "of 64, or of 4 below 256."
+        )
+
+
+WORKLOAD = Workload(
+    name="gpt",
+    summary="Small decoder-only transformer, by character, on real text",
+    package=__package__,
+    data=DESCRIPTION,
+    train_samples=WINDOWS,
+    steps=656,  # 4 epochs of 164 batches
+    batch_size=32,
+    size=64,
+    size_unit="channels, the width of the transformer",
+    smallest_size=4,
+    check=check,
+    seconds=60,
+    metrics=("val/perplexity",),
+    result="val/perplexity 5.1 or less",
+    gate=Gate(steps=100, tolerance=1e-11),
+)
+
+NamedTensors = Iterator[tuple[str, NDArray[np.float32]]]
+
+
 def learning_rate(width: int) -> float:
     """The largest learning rate, after warm-up: the wider the smaller, 1e-3 at a width of 384."""
     return 6e-3 * 64 / width
 
 
 def load(settings: Settings) -> Problem:
-    """Data and start for one setting.
-
-    Raises:
-        UsageError: the channels cannot be shared among the heads.
-    """
-    if settings.size % heads(settings.size):
-        raise UsageError(
-            f"--size is {settings.size}, which {heads(settings.size)} attention heads cannot share: pass a multiple "
-            "of 64, or of 4 below 256."
-        )
+    """Data and start for one setting."""
     text = load_text()
     inputs, targets = windows(text.training, CONTEXT)  # each (5248, 64)
     validation_inputs, validation_targets = windows(text.validation, CONTEXT)  # each (583, 64)

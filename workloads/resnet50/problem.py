@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...db.errors import UsageError
 from ..digits_cnn.problem import load_digits
 from ..problem import Arrays, Problem, Weights, normal, uniform_by_fan_in, weight_generator
 from ..settings import Settings
@@ -33,6 +34,19 @@ WEIGHT_DECAY = 1e-4  # of every parameter, biases and normalisation included, as
 NORM_MOMENTUM = 0.1  # PyTorch's convention: the weight of the new batch in the running statistics
 NORM_EPSILON = 1e-5
 
+REDUCTION = 32  # how many times the last feature map is smaller than the image: five times half
+
+
+def check(settings: Settings) -> None:
+    """Refuse a single number a channel to normalise: PyTorch takes that for an error, and it tells nothing."""
+    share = settings.batch_size // settings.devices
+    if share == 1 and settings.size <= REDUCTION:
+        raise UsageError(
+            f"One image of {settings.size} pixels a side on a device ends as one number a channel, which batch "
+            f"normalisation cannot train on: pass a larger --batch-size, or a --size above {REDUCTION}."
+        )
+
+
 WORKLOAD = Workload(
     name="resnet50",
     summary="ResNet-50 on enlarged images of handwritten digits",
@@ -44,6 +58,7 @@ WORKLOAD = Workload(
     size=64,
     size_unit="pixels a side",
     smallest_size=32,
+    check=check,
     seconds=100,
     metrics=("val/acc",),
     result="val/acc 0.75 to 0.79 after its one epoch",

@@ -54,6 +54,16 @@ PRIOR = 0.02  # probability of an object that the untrained network predicts: ab
 LEARNING_RATE = 4e-3  # after the warm-up; a half cosine takes it to zero at the last step
 WARM_UP = 64  # updates over which the rate rises to that; at once, the first of them took the loss from 47 to 63
 
+
+def check(settings: Settings) -> None:
+    """Refuse an image that cannot be cut into whole cells."""
+    if settings.size % STRIDE:
+        raise UsageError(
+            f"--size is {settings.size} pixels a side, which cells of {STRIDE} do not fill: pass a multiple of "
+            f"{STRIDE}."
+        )
+
+
 WORKLOAD = Workload(
     name="yolo",
     summary="One-stage detector (YOLO) that finds and reads handwritten digits on photographs",
@@ -65,6 +75,7 @@ WORKLOAD = Workload(
     size=64,
     size_unit="pixels a side of the image, a multiple of 8",
     smallest_size=32,
+    check=check,
     seconds=120,
     metrics=("val/map_50", "val/box_loss", "val/object_loss", "val/class_loss"),
     result="val/map_50 0.91",
@@ -74,13 +85,7 @@ WORKLOAD = Workload(
 
 
 def load(settings: Settings) -> Problem:
-    """Data and start for one setting.
-
-    Raises:
-        UsageError: the image cannot be cut into whole cells.
-    """
-    if settings.size % STRIDE:
-        raise UsageError(f"--size is {settings.size}, but an image has whole cells: pass a multiple of {STRIDE}.")
+    """Data and start for one setting."""
     train = make_scenes(min(settings.samples or TRAIN_SCENES, TRAIN_SCENES), settings.size)
     validation = make_scenes(VALIDATION_SCENES, settings.size, validation=True)
     return Problem(

@@ -16,6 +16,13 @@ from .shared import JSONOption, References, StoreOption, number, out, print_json
 if TYPE_CHECKING:
     from ..runs.verdict import Quantity, VerdictView
 
+BaseOption = Annotated[
+    str | None, typer.Option("--base", help="The run that ratios are taken to; by default the baseline or the first.")
+]
+TargetOption = Annotated[
+    float | None, typer.Option("--target", help="The loss that runs are timed to; by default the best all reached.")
+]
+
 VERDICT_STYLES = {"green": "green", "amber": "yellow", "red": "red"}
 # Not by colour alone: in a pipe, a log or with NO_COLOR there is none.
 VERDICT_SIGNS = {"green": "✓", "amber": "!", "red": "✗"}
@@ -23,10 +30,8 @@ VERDICT_SIGNS = {"green": "✓", "amber": "!", "red": "✗"}
 
 def compare(
     runs: References,
-    base: Annotated[str | None, typer.Option(help="The run that ratios are taken to. [default: the first]")] = None,
-    target: Annotated[
-        float | None, typer.Option(help="The loss that runs are timed to. [default: the best that all reached]")
-    ] = None,
+    base: BaseOption = None,
+    target: TargetOption = None,
     json: JSONOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -60,7 +65,11 @@ def export(
         list[str] | None, typer.Option("--figure", help="loss, step-time, …, or any metric; repeat for several.")
     ] = None,
     format: Annotated[
-        list[str] | None, typer.Option("--format", help="pdf, svg, png or csv; repeat for several.")
+        list[str] | None,
+        typer.Option("--format", help="pdf, svg, png or csv; of tables md, tex, csv or html; repeat for several."),
+    ] = None,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", help="verdict, parity or configuration; repeat for several.")
     ] = None,
     directory: Annotated[
         Path, typer.Option("--directory", "-o", help="Folder for the files; made if missing.")
@@ -70,11 +79,13 @@ def export(
     log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
     width: Annotated[str, typer.Option(help="single (85 mm column), double, or slide.")] = "single",
     dpi: Annotated[int, typer.Option(min=30, max=1200, help="Of a PNG.")] = 300,
+    base: BaseOption = None,
+    target: TargetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Write figures for a report, and the data of exactly the points drawn.
+    """Write figures and tables for a report, and the data of exactly the points drawn.
 
-    Example: trackside export 3f2a 81cc --figure loss --figure step-time --format pdf --format csv -o figures
+    Example: trackside export 3f2a 81cc --figure loss --table verdict --format pdf --format csv --format tex -o figures
     """
     try:
         from ..dashboard.export import export as export_figures
@@ -85,8 +96,11 @@ def export(
         written = export_figures(
             opened,
             runs,
-            figures=tuple(figure or ("loss", "step-time")),
-            formats=tuple(format or ("pdf",)),
+            figures=tuple(figure or (() if table else ("loss", "step-time"))),
+            tables=tuple(table or ()),
+            formats=tuple(format or (*(("pdf",) if figure or not table else ()), *(("md",) if table else ()))),
+            base=base,
+            target=target,
             directory=directory,
             axis=_axis(axis),
             smoothing=smoothing,
@@ -96,6 +110,62 @@ def export(
         )
     for path in written:
         out.print(str(path), markup=False, soft_wrap=True)
+
+
+def report(
+    runs: References,
+    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")] = Path(
+        "report.html"
+    ),
+    title: Annotated[str | None, typer.Option(help="Heading; by default the names of the runs.")] = None,
+    text: Annotated[str, typer.Option(help="Your own words, or @FILE to read them from a file.")] = "",
+    figure: Annotated[
+        list[str] | None,
+        typer.Option("--figure", help="As for export; repeat for several. By default the usual ones."),
+    ] = None,
+    axis: Annotated[str, typer.Option(help="step, epoch, samples, relative, process or wall.")] = "step",
+    smoothing: Annotated[float, typer.Option(min=0.0, max=0.999, help="0 none, towards 1 stronger.")] = 0.0,
+    log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
+    base: BaseOption = None,
+    target: TargetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Write one page about some runs that opens anywhere: parity, verdict, figures, configuration, your words.
+
+    Example: trackside report 3f2a 81cc --title "Which is faster?" --text @conclusions.txt -o report.html
+    """
+    try:
+        from ..dashboard.export import write_file
+        from ..dashboard.report import report as make_report
+    except ModuleNotFoundError as error:
+        raise StoreError(f"A report needs {error.name}: pip install 'trackside[export]'.") from error
+
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"A report is an HTML page, and {file} is not named like one: end its name in .html.")
+    with the_store(store) as opened:
+        content = make_report(
+            opened,
+            runs,
+            title=title,
+            text=_own_words(text),
+            figures=tuple(figure) if figure else None,
+            axis=_axis(axis),
+            smoothing=smoothing,
+            log_y=log_y,
+            base=base,
+            target=target,
+        )
+    out.print(str(write_file(file, content)), markup=False, soft_wrap=True)
+
+
+def _own_words(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UsageError(f"The text {text[1:]} cannot be read ({reason}): name a text file after @.") from error
 
 
 def _axis(name: str) -> Any:

@@ -26,6 +26,7 @@ VARIANTS = {
     "other-data": {"data": "other"},
     "other-validation": {"validation": "other"},
     "keep-last": {"samples": 152},
+    "first-batches": {"max_steps": 6},
     "class-weights": {"class_weight": {0: 1.0, 1: 2.0, 2: 1.0, 3: 1.0}},
     # Where it starts
     "weights": {"weights": "other"},
@@ -46,6 +47,9 @@ VARIANTS = {
     "loss-sum": {"loss": "sum"},
     "loss-own": {"loss": "own"},
     "label-smoothing": {"loss": "smooth"},
+    "positive-weight": {"loss": "binary", "positive_weight": 3.0},
+    "positive-weight-unsaid": {"loss": "binary function", "positive_weight": 3.0},
+    "other-positive-weight-unsaid": {"loss": "binary function", "positive_weight": 5.0},
     # The update
     "learning-rate": {"lr": 0.04},
     "schedule-late": {"boundaries": (3, 7)},
@@ -141,7 +145,23 @@ def own_loss(y_true, y_pred):
     return ops.logsumexp(y_pred, axis=-1) - picked
 
 
-def make_loss(kind):
+class PositiveWeighted(keras.losses.Loss):
+    """Binary cross-entropy of each class, what is of it counting several times."""
+
+    def __init__(self, pos_weight):
+        super().__init__()
+        self.pos_weight = pos_weight
+
+    def call(self, y_true, y_pred):
+        labels = ops.one_hot(y_true, 4, dtype=y_pred.dtype)
+        return ops.mean(tf.nn.weighted_cross_entropy_with_logits(labels, y_pred, self.pos_weight), axis=-1)
+
+
+def make_loss(kind, positive_weight):
+    if kind == "binary":
+        return PositiveWeighted(positive_weight)
+    if kind == "binary function":
+        return PositiveWeighted(positive_weight).call
     if kind == "own":
         return own_loss
     if kind == "smooth":
@@ -183,7 +203,9 @@ def train(problem, store, name, **how):
     if how.pop("order", "given") == "reversed":
         x, y = x[::-1], y[::-1]
     fit = {"batch_size": how.pop("batch_size", 16), "class_weight": how.pop("class_weight", None)}
-    weights, frozen, loss = how.pop("weights", "base"), how.pop("frozen", ()), how.pop("loss", "mean")
+    weights, frozen = how.pop("weights", "base"), how.pop("frozen", ())
+    loss = make_loss(how.pop("loss", "mean"), how.pop("positive_weight", 1.0))
+    max_steps = how.pop("max_steps", None)
     keras.config.set_floatx(how.pop("floatx", "float32"))
     policy = how.pop("policy", keras.config.floatx())
     keras.config.set_dtype_policy(policy)
@@ -193,7 +215,10 @@ def train(problem, store, name, **how):
     copy_weights(model, problem, weights)
     for layer in frozen:
         model.get_layer(layer).trainable = False
-    model.compile(make_optimizer(**how), make_loss(loss))
+    model.compile(make_optimizer(**how), loss)
+    stop = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", batch + 1 == max_steps)
+    )
     model.fit(
         x,
         y,
@@ -201,7 +226,7 @@ def train(problem, store, name, **how):
         validation_batch_size=16,
         shuffle=False,
         verbose=0,
-        callbacks=[trackside.KerasTracker(name=f"keras {name}", store=store, system=False)],
+        callbacks=[trackside.KerasTracker(name=f"keras {name}", store=store, system=False), stop],
         **fit,
     )
 

@@ -27,6 +27,8 @@ VARIANTS = {
     "other-validation": {"validation": "other"},
     "drop-last": {"samples": 152, "drop_last": True},
     "keep-last": {"samples": 152},
+    "first-batches": {"max_steps": 6},
+    "first-of-fewer": {"max_steps": 6, "samples": 128},
     # Where it starts
     "weights": {"weights": "other"},
     "frozen": {"frozen": ("conv1",)},
@@ -51,6 +53,8 @@ VARIANTS = {
     "loss-own": {"loss": "own"},
     "label-smoothing": {"loss": "smooth"},
     "class-weights": {"loss": "weighted"},
+    "positive-weight": {"loss": "binary", "positive_weight": 3.0},
+    "other-positive-weight": {"loss": "binary", "positive_weight": 5.0},
     # The update
     "learning-rate": {"lr": 0.04},
     "schedule-late": {"milestones": (4, 7)},
@@ -85,6 +89,7 @@ class ConvNet(lightning.LightningModule):
         decay_only="all",
         epsilon=1e-8,
         loss="mean",
+        positive_weight=1.0,
         padding=1,
         dilation=1,
         activation="relu",
@@ -131,6 +136,9 @@ class ConvNet(lightning.LightningModule):
             return F.cross_entropy(logits, y, label_smoothing=0.1)
         if kind == "weighted":
             return F.cross_entropy(logits, y, weight=torch.tensor([1.0, 2.0, 1.0, 1.0]))
+        if kind == "binary":
+            weight = torch.tensor(self.hparams.positive_weight)
+            return F.binary_cross_entropy_with_logits(logits, F.one_hot(y, 4).to(logits), pos_weight=weight)
         return F.cross_entropy(logits, y)
 
     def training_step(self, batch, batch_idx):
@@ -173,6 +181,7 @@ def train(problem, store, name, **how):
     weights, frozen = how.pop("weights", "base"), how.pop("frozen", ())
     precision, double = how.pop("precision", "32-true"), how.pop("double", False)
     clip, accumulate = how.pop("clip", None), how.pop("accumulate", 1)
+    max_steps = how.pop("max_steps", -1)
     torch.set_num_threads(how.pop("threads", 1))
     torch.manual_seed(0)
 
@@ -187,6 +196,8 @@ def train(problem, store, name, **how):
     dtype = np.float64 if double else np.float32
     trainer = lightning.Trainer(
         max_epochs=1,
+        max_steps=max_steps,
+        val_check_interval=max_steps if max_steps > 0 else None,
         accelerator="cpu",
         precision=precision,
         gradient_clip_val=clip,
