@@ -84,6 +84,7 @@ def test_wheel_holds_every_file_of_the_package(wheel, source):
         "trackside/db/migrations/env.py",
         "trackside/db/migrations/script.py.mako",
         "trackside/runs/traces/xplane.proto",
+        "trackside/runs/traces/hlo.proto",
     ],
 )
 def test_wheel_holds_what_is_read_at_run_time(wheel, needed):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...db.errors import TraceError
 
@@ -55,6 +55,13 @@ def message_classes(path: Path) -> dict[str, Any]:
         message.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{message.name}"))
         for message in file.message_type
     }
+
+
+def decode_error() -> type[Exception]:
+    """What protobuf raises for bytes that are no message; only to be asked for after `message_classes`."""
+    from google.protobuf.message import DecodeError
+
+    return cast(type[Exception], DecodeError)
 
 
 def _fill(file: Any, text: str, name: str) -> None:

@@ -119,9 +119,9 @@ def profiles(store: Store, run: RunInfo | str) -> list[Profile]:
 def _reader(format: Format) -> Callable[[bytes, TraceContext], Interpreted]:
     if format == "chrome":
         from .torch_trace import interpret
-
-        return interpret
-    raise TraceError("A trace of TensorFlow cannot be read yet: export it, and open it in TensorBoard.")
+    else:
+        from .xplane_trace import interpret
+    return interpret
 
 
 def _analyse(store: Store, artifact: ArtifactInfo) -> Analysed:

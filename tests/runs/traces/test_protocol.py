@@ -68,3 +68,20 @@ def test_a_file_that_uses_more_of_the_language_is_refused(tmp_path: Path):
 def test_a_field_that_this_version_does_not_know_is_no_obstacle():
     data = XSpace(hostnames=["here"]).SerializeToString() + bytes([0xFA, 0x01, 0x01, 0x78])  # field 31, "x"
     assert XSpace.FromString(data).hostnames == ["here"]
+
+
+@pytest.mark.framework
+def test_what_we_read_of_an_xla_program_is_what_tensorflow_writes():
+    program = """
+from tensorflow.compiler.xla.service import hlo_pb2
+from tensorflow.compiler.xla import xla_data_pb2
+from trackside.runs.traces.hlo_pb2 import HloProto
+theirs = {**hlo_pb2.DESCRIPTOR.message_types_by_name, **xla_data_pb2.DESCRIPTOR.message_types_by_name}
+for name, message in HloProto.DESCRIPTOR.file.message_types_by_name.items():
+    for field in message.fields:
+        other = theirs[name].fields_by_name[field.name]
+        mine, same = (field.number, field.type), (other.number, other.type)
+        assert mine == same and field.is_repeated == other.is_repeated, field.name
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
