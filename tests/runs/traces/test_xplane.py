@@ -115,3 +115,14 @@ def test_a_gpu_is_lanes_of_its_streams_and_nothing_is_counted_twice(made):
     }
     split = {part: round(seconds * 1e6) for part, seconds in profile.split.items() if seconds}
     assert split == {"forward": 5, "kernel": 57, "copy": 8, "other": 30}
+
+
+def test_reading_goes_by_the_format(made):
+    from trackside.runs.traces import reading
+
+    raw = made.line("python", STEPS).line("tf_Compute/1", [("net_1/conv1_1/c:Conv2D", 10, 5)]).bytes()
+    assert reading.sniff(raw) == "xplane"
+    profile = reading.analyse(raw, "xplane", CONTEXT)
+    assert (profile.steps, profile.operators[0].layer) == (2, "net/conv1")
+    bars = reading.timeline(raw, "xplane", CONTEXT, 0)
+    assert [(one.name, one.family, one.layer) for one in bars if one.family] == [("Conv2D", "convolution", "net/conv1")]
