@@ -198,7 +198,7 @@ def emitted(tracker: ast.ClassDef) -> set[str]:
     docstring = ast.get_docstring(tracker) or ""
     logged = docstring.partition("Logged for each update")[2].partition("\nArgs:")[0]
     heads = re.findall(r"^ {4}(\w[^:]*(?:,\n {4}[^:]*)*):", logged, re.MULTILINE)
-    keys = {key for head in heads for key in re.findall(r"[\w<>]+/[\w<>]+", head)}
+    keys = {key for head in heads for key in re.findall(r"[\w<>]+(?:/[\w<>]+)+", head)}
     return keys | set(re.findall(r"`(\w+/<metric>)`", logged))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from ..db.errors import RunNotFoundError, TracksideError, UsageError
 from ..runs.run import Run
 from . import lightning_settings, torch_graph, torch_model
+from .debugging.torch_debugger import TorchDebugger
 from .debugging.torch_failure import torch_failure
-from .debugging.torch_watch import TorchWatch
 from .fingerprints import weights_fingerprint
 from .guard import Guard, guarded
 from .lightning_steps import StepRecorder, evaluation_means
@@ -71,6 +71,12 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         process/memory_bytes: resident memory of this process, in bytes.
         gpu<i>/utilization_percent, gpu<i>/memory_bytes, gpu<i>/power_watts, gpu<i>/temperature_celsius,
         gpu<i>/energy_joules: of each visible GPU; energy in joules since the run began.
+
+    Logged for each update with `debug=True` (reduction `batch`), of each layer, `layers/net.0/gradient_norm` for one:
+        layers/<path>/gradient_norm: 2-norm of the gradient of its parameters, before clipping.
+        layers/<path>/activation_norm: 2-norm of what came out of it.
+        layers/<path>/zero_fraction: share of zeros in that, from 0 to 1.
+        layers/<path>/update_ratio: 2-norm of the update over that of its weights.
 
     Epoch (in fractions) and training samples seen go with each of them. In distributed training every process logs
     its step times and gauges; losses and metrics are those of rank 0.
@@ -145,7 +151,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         self._before_step: tuple[tuple[Any, ...], list[tuple[int, ...]]] | None = None
         self._step_seen = True
         self._gradients: torch_model.GradientWatch | None = None
-        self._watch: TorchWatch | None = None
+        self._debugger: TorchDebugger | None = None
 
     @property
     def run(self) -> Run | None:
@@ -155,7 +161,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process or for another trainer starts with nothing under way.
         fresh = {"guard": Guard(), "_session": None, "_recorder": None, "_trainer_id": None, "_gradients": None}
-        return {**self.__dict__, **fresh, "_before_step": None, "_watch": None}
+        return {**self.__dict__, **fresh, "_before_step": None, "_debugger": None}
 
     # Start and end of a fit
 
@@ -268,8 +274,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         self._recorder = StepRecorder(session, trainer, module)
         if session.logs_loss:
             with self.guard("watch for values that are not finite"):
-                self._watch = TorchWatch(session, trainer, module, self.options.probes)
-                session.saw_loss = self._watch.saw_loss
+                self._debugger = TorchDebugger(session, trainer, module, self.options.probes)
         session.clock.start()
 
     def _record_arithmetic(self, trainer: Any, module: Any) -> None:
@@ -326,19 +331,23 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             self._end(session.state_after(exception), exception, pl_module)
 
     def _end(self, state: EndState, error: BaseException | None = None, module: Any = None) -> None:
-        session, recorder, watch = self._session, self._recorder, self._watch
-        self._session = self._recorder = self._watch = None
+        session, recorder, debugger = self._session, self._recorder, self._debugger
+        self._session = self._recorder = self._debugger = None
         if session is None:
             return
         if recorder is not None:
             with self.guard("read the last values"):
                 recorder.close()
+        if debugger is not None:
+            with self.guard("read the last values of the layers"):
+                debugger.close()
         self._samples, self._epoch, self._state = session.samples, session.epoch, state
         record, step = None, None
         if error is not None and state == "failed":
             with self.guard("describe the exception"):
-                record = torch_failure(error, module, **(session.history.known() if watch is None else watch.known()))
-                step = watch.step if watch is not None and watch.batch_index is not None else None
+                known = session.history.known() if debugger is None else debugger.known()
+                record = torch_failure(error, module, **known)
+                step = None if debugger is None else debugger.step
         session.finish(state, error, record=record, step=step)
 
     # Steps
@@ -352,16 +361,16 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self._recorder is not None:
             self._recorder.begin_batch(batch)
-            if self._watch is not None:
-                self._watch.batch, self._watch.batch_index = batch, batch_idx
+            if self._debugger is not None:
+                self._debugger.begin_batch(batch, batch_idx)
             if not self._step_seen and self._before_step is None:
                 shapes = [tuple(tensor.shape) for tensor in batch_tensors(batch)]
                 self._before_step = torch_graph.random_state(pl_module.device), shapes
 
     @guarded("look at the loss")
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
-        if self._watch is not None:
-            self._watch.before_backward(loss)
+        if self._debugger is not None:
+            self._debugger.before_backward(loss)
         if not self._step_seen:
             self._step_seen = True
             if self._session is not None and self._session.logs_loss:
@@ -396,15 +405,15 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
                 self._gradients = None  # nothing more to find out
         if self._recorder is not None:
             self._recorder.before_update(trainer, optimizer)
-        if self._watch is not None:
-            self._watch.before_update()
+        if self._debugger is not None:
+            self._debugger.before_update(optimizer)
 
     @guarded("log a training step")
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._recorder is not None:
             self._recorder.end_batch(trainer, outputs, batch, batch_idx)
-        if self._watch is not None:
-            self._watch.end_batch()
+        if self._debugger is not None:
+            self._debugger.end_batch()
 
     @guarded("end an epoch")
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:

@@ -85,7 +85,7 @@ class StepRecorder:
     def before_update(self, trainer: Any, optimizer: Any) -> None:
         """An optimizer is about to step: its gradients are complete and its learning rate is the one used."""
         prefix = self._read_rates(trainer, optimizer)
-        if self._session.options.gradient_norm:
+        if self._session.options.gradient_norm or self._session.options.probes is not None:
             with self._session.guard("compute the gradient norm"):
                 norm = torch_model.gradient_norm(optimizer)
                 if norm is not None:

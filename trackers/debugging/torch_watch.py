@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...runs.debugging.failure import first_line
 from ...runs.debugging.records import DebugRecord, Quantity
+from .. import torch_model
 from ..deferred import to_array
 from ..fingerprints import batch_digest
 from ..options import DebugOptions
@@ -29,6 +31,10 @@ WATCHED_GRADIENTS = 3
 LARGEST_WATCHED = 65_536
 MOST_ALARMS = 5
 
+# Whoever has no gradient by then is not merely waiting for its turn.
+FROZEN_UPDATES = 3
+MOST_FROZEN = 5
+
 
 class TorchWatch:
     """Sees that a loss or gradient is not finite, and records where that began.
@@ -41,6 +47,7 @@ class TorchWatch:
 
     Attributes:
         batch, batch_index: the batch being worked on; None between batches.
+        alarmed: steps that something was recorded of.
     """
 
     def __init__(self, session: TrackerSession, trainer: Any, module: nn.Module, options: DebugOptions | None) -> None:
@@ -54,8 +61,15 @@ class TorchWatch:
         self._bad_before = False
         self._found = False  # in this step, before its update
         self._armed = 0
+        self._updates_ahead = FROZEN_UPDATES
+        self.alarmed: set[int] = set()
         self.batch: Any = None
         self.batch_index: int | None = None
+
+    @property
+    def alarms_at_gradients(self) -> bool:
+        """Whether a gradient that is not finite is an alarm; with loss scaling it is how the scale is found."""
+        return self._scaler is None
 
     # What the hooks call
 
@@ -69,16 +83,29 @@ class TorchWatch:
         elif self._scaler is None or loss.dtype != torch.float16:  # scaled up it may well overflow
             self._alarm("loss", value)
 
-    def before_update(self) -> None:
-        """The gradients are complete, before clipping and update."""
-        if self._scaler is not None or self._found or not self._watched:
-            return  # with loss scaling an infinite gradient is how the scale is found, and its update is left out
-        total = 0.0
-        for parameter in self._watched:
-            gradient = parameter.grad
-            if gradient is not None and (gradient.is_cpu or self._waits()):
-                total += gradient.sum().item()
-        if not math.isfinite(total) and any(is_bad(p.grad) for p in self._watched if p.grad is not None):
+    def before_update(self, optimizer: torch.optim.Optimizer, total: float | None = None) -> None:
+        """The gradients are complete, before clipping and update.
+
+        Args:
+            optimizer: about to update.
+            total: the norm over all gradients, if somebody has computed and read it.
+        """
+        if self._updates_ahead and self._module.automatic_optimization:
+            self._updates_ahead -= 1
+            if not self._updates_ahead:
+                self._look_for_frozen()
+        if not self.alarms_at_gradients or self._found:
+            return
+        watched = self._watched
+        if total is None:
+            total = 0.0
+            for parameter in watched:
+                gradient = parameter.grad
+                if gradient is not None and (gradient.is_cpu or self._waits()):
+                    total += gradient.sum().item()
+        else:
+            watched = [p for group in optimizer.param_groups for p in group["params"]]
+        if not math.isfinite(total) and any(is_bad(p.grad) for p in watched if p.grad is not None):
             self._alarm("gradient", total)
 
     def end_batch(self) -> None:
@@ -95,16 +122,34 @@ class TorchWatch:
             step: the update it belongs to, counted from 0.
             loss: its value.
         """
-        if math.isfinite(loss) or self._bad_before or self._alarms >= MOST_ALARMS:
+        if math.isfinite(loss) or self._bad_before or not self._counted(step):
             return
-        self._alarms += 1
-        self._bad_before = True
         self._armed = self._options.search_steps
         sentence = (
             "The loss is read late where it lies on an accelerator, when the weights had been updated with it: layer, "
             "operator and line are unknown. DebugOptions(anomaly=True) looks before each update, and waits for it."
         )
         self._record(step, DebugRecord(**self._known(step, "loss", loss), quantity="loss", cannot=(sentence,)))
+
+    def saw_layer(self, step: int, quantity: Quantity, found: dict[str, Any]) -> None:
+        """What was measured of a layer has been read, and is not finite; on an accelerator that is news.
+
+        Args:
+            step: the update, counted from 0.
+            quantity: activation or gradient.
+            found: fields of the record that tell which layer.
+        """
+        if self._bad_before or not self._counted(step):
+            return
+        self._armed = self._options.search_steps
+        sentence = (
+            "The layer is the first whose values were not finite; the operator in it is unknown, since they are read "
+            "late. DebugOptions(anomaly=True) looks before each update, and waits for the accelerator."
+        )
+        known = self._session.history.known()
+        self._record(
+            step, DebugRecord(**{**known, **found}, quantity=quantity, how="search", exact=True, cannot=(sentence,))
+        )
 
     def known(self) -> dict[str, Any]:
         """The fields of a record that tell of this moment."""
@@ -123,16 +168,50 @@ class TorchWatch:
 
     # What happens then
 
+    def _counted(self, step: int) -> bool:
+        """Take note of an alarm; returns whether it is to be recorded."""
+        self._bad_before = True
+        if self._alarms >= MOST_ALARMS or step in self.alarmed:
+            return False
+        self._alarms += 1
+        self.alarmed.add(step)
+        return True
+
+    def _look_for_frozen(self) -> None:
+        """Record layers that were to train and have not been given a gradient."""
+        trained = torch_model.trained_ids(self._trainer.optimizers) or set()
+        own = [(name, p) for name, p in self._module.named_parameters() if p.requires_grad]
+        if not any(id(p) in trained for _, p in own):
+            return  # the optimizer holds copies of its own
+        frozen: dict[str, str] = {}
+        for name, parameter in own:
+            if id(parameter) not in trained:
+                frozen.setdefault(name.rpartition(".")[0], "no optimizer was given it")
+            elif parameter.grad is None:
+                frozen.setdefault(name.rpartition(".")[0], f"no gradient reached it in {FROZEN_UPDATES} updates")
+        step = self.step
+        for path, why in list(frozen.items())[:MOST_FROZEN]:
+            layer = self._module.get_submodule(path)
+            sentence = f"{path or 'The model'} does not train: {why}."
+            record = DebugRecord(
+                quantity="gradient",
+                layer=path,
+                layer_class=type(layer).__name__,
+                message=sentence,
+                exact=True,
+                cannot=("A gradient that does not come leaves no line of code.",),
+                **self._session.history.known(),
+            )
+            self._session.run.event("frozen_layer", sentence, step=step, detail=record.to_json())
+
     def _waits(self) -> bool:
         return self._armed > 0 or self._options.anomaly
 
     def _alarm(self, quantity: Quantity, value: float) -> None:
         again, self._found = self._bad_before, True
-        self._bad_before = True
-        if again or self._alarms >= MOST_ALARMS:
-            return
-        self._alarms += 1
         step = self.step
+        if again or not self._counted(step):
+            return
         fields = {**self._known(step, quantity, value), "quantity": quantity}
         if self._options.search_steps:
             with self._session.guard("search for the first value that is not finite"):
@@ -171,10 +250,16 @@ class TorchWatch:
                 }  # fmt: skip
         obstacle = replayable(self._module, int(self._trainer.world_size))
         if obstacle is None and self.batch_index is not None:
-            origin = replay(self._trainer, self._module, self.batch, self.batch_index, backward=quantity == "gradient")
-            if origin is not None:
-                return self._fields(origin)
-            obstacle = "Computed once more the step gave finite values: chance decided, as in a dropout."
+            try:
+                origin = replay(
+                    self._trainer, self._module, self.batch, self.batch_index, backward=quantity == "gradient"
+                )
+            except Exception as error:  # noqa: BLE001 - it is the user's code that runs again
+                obstacle = f"Computing the step once more failed ({type(error).__name__}: {first_line(error)[:200]})."
+            else:
+                if origin is not None:
+                    return self._fields(origin)
+                obstacle = "Computed once more the step gave finite values: chance decided, as in a dropout."
         found: dict[str, Any] = {"cannot": (obstacle or "The batch is not at hand.",), "how": "search"}
         return {**found, **(self._worst_gradient() if quantity == "gradient" else {})}
 

@@ -124,3 +124,15 @@ def test_worker_that_is_killed(sqlite_url):
     event = only(broken("worker_dies", sqlite_url, torch_broken.Killed(), raises=(RuntimeError, OSError)), "exception")
     assert event.record.layer is None
     assert "num_workers=0" in event.record.cannot[0]
+
+
+def test_dead_relu(sqlite_url):
+    event = only(broken("dead_relu", sqlite_url, debug=True), "dead_layer")
+    assert (event.step, event.record.layer, event.record.layer_class) == (4, "net.1", "ReLU")
+
+
+def test_frozen_layer_needs_no_asking(sqlite_url):
+    event = only(broken("frozen_layer", sqlite_url), "frozen_layer")
+    assert (event.record.layer, event.record.layer_class) == ("net.body", "Linear")
+    assert "no gradient reached it" in event.record.message
+    assert event.record.cannot
