@@ -26,6 +26,8 @@ COMMANDS = [
     "debug",
     "export",
     "report",
+    "profile",
+    "import",
     "sync",
     "db",
     "doctor",
@@ -34,6 +36,7 @@ SUBCOMMANDS = [
     *(["runs", name] for name in ("list", "show", "tag", "untag", "note", "rename", "baseline", "rm", "restore")),
     ["db", "upgrade"],
     ["db", "check"],
+    ["import", "trace"],
 ]
 
 
@@ -67,7 +70,7 @@ def test_every_command_explains_itself_with_an_example(words):
 
     answer = CliRunner().invoke(app, [*words, "--help"])
     assert answer.exit_code == 0
-    if words and words != ["db"]:
+    if words and words not in (["db"], ["import"]):
         assert "Example: trackside" in answer.output
 
 
@@ -272,3 +275,65 @@ def test_debug_prints_what_broke_with_the_line_marked_and_what_to_look_at(tmp_pa
     assert (healthy.returncode, "Nothing went wrong" in healthy.stdout) == (0, True)
     assert json.loads(command("debug", "fine", "--json", store=sqlite_url).stdout)["events"] == []
     assert command("debug", "nobody", store=sqlite_url).returncode == 2
+
+
+# ---- Traces ----------------------------------------------------------------------------------------------------------
+
+
+def trace(scale=1):
+    """Two steps as torch.profiler exports them."""
+    events = [("ProfilerStep#0", 0, 100), ("ProfilerStep#1", 100, 50), ("aten::mm", 10, 60), ("aten::mul", 110, 20)]
+    kinds = ("user_annotation", "user_annotation", "cpu_op", "cpu_op")
+    return json.dumps([
+        {"ph": "X", "cat": kind, "name": name, "pid": 1, "tid": 1, "ts": scale * at, "dur": scale * long}
+        for kind, (name, at, long) in zip(kinds, events, strict=True)
+    ])  # fmt: skip
+
+
+def test_an_imported_trace_is_shown_beside_another_and_written_for_other_tools(filled, tmp_path):
+    url, ids = filled
+    for run, scale in (("first", 1), ("second", 1000)):
+        file = tmp_path / f"{run}.json"
+        file.write_text(trace(scale))
+        done = command("import", "trace", str(file), "--run", run, store=url)
+        assert done.returncode == 0, done.stderr
+        assert f"2 steps of {0.075 * scale:.4g} ms" in done.stdout
+    done = command("profile", "first", "second", "--json", "--export", str(tmp_path / "out"), store=url)
+    assert done.returncode == 0, done.stderr
+    assert "merged.trace.json.gz" in done.stderr
+    assert (tmp_path / "out" / "merged.trace.json.gz").stat().st_size > 0
+    first, second = json.loads(done.stdout)["runs"]
+    assert (first["id"], second["id"]) == (ids["first"], ids["second"])
+    assert first["steps"] == 2
+    assert sum(second["split"].values()) == pytest.approx(second["mean_step_seconds"]) == pytest.approx(0.075)
+    assert [(one["family"], one["seconds"]) for one in first["families"]] == [
+        ("matmul", pytest.approx(30e-6)), ("other", pytest.approx(10e-6))
+    ]  # fmt: skip
+    assert first["classified_fraction"] == pytest.approx(0.75)
+    shown = command("profile", "first", "second", "--top", "1", store=url).stdout
+    assert "1000.00×" in shown
+    assert "aten::mm" in shown
+    assert "aten::mul" not in shown
+
+
+def test_what_cannot_be_shown_or_imported_is_one_sentence(filled, tmp_path):
+    url, _ = filled
+    (tmp_path / "cut.json").write_text(trace()[:-40])
+    (tmp_path / "junk.pb").write_bytes(b"junk")
+    for arguments, code, sentence in (
+        (("profile", "first"), 2, "has no profiler trace"),
+        (("profile", "first", "--by", "layer"), 2, "by family or by operator"),
+        (("profile", "nobody"), 2, "no run 'nobody'"),
+        (("import", "trace", "nothing.json", "--run", "first"), 2, "no file nothing.json"),
+        (("import", "trace", ".", "--run", "first"), 2, "is a folder"),
+        (("import", "trace", "junk.pb", "--run", "first"), 2, "no profiler trace"),
+        (("import", "trace", "cut.json", "--run", "first"), 1, "ends in the middle"),
+        (("import", "trace", "cut.json", "--run", "nobody"), 2, "no run 'nobody'"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "trackside.cli", *arguments, "--store", url],
+            capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from ...db.errors import StoreError, TraceError
+from ...db.errors import StoreError, TraceError, UsageError
 from ...db.records import ArtifactInfo, KeptProfile, RunInfo
 from ...db.store import Store
+from .chrome import decompress
 from .interpreted import Interpreted
 from .records import Format, Operator, Profile, Slice, TraceContext
 from .summary import summarise
@@ -71,10 +72,7 @@ def sniff(raw: bytes) -> Format | None:
     An XPlane begins with the tag of its first field: 0x0A, a length, and the plane in it. JSON begins with a bracket,
     and gzip, which PyTorch writes on request, with 1F 8B.
     """
-    from .chrome import decompress
-
-    head = (decompress(raw) if raw[:2] == b"\x1f\x8b" else raw[:64]).lstrip()[:1]
-    if head in (b"{", b"["):
+    if raw[:2] == b"\x1f\x8b" or raw[:64].lstrip()[:1] in (b"{", b"["):
         return "chrome"
     return "xplane" if raw[:1] == b"\x0a" else None
 
@@ -114,6 +112,37 @@ def profiles(store: Store, run: RunInfo | str) -> list[Profile]:
     if problem is not None and not made:
         raise TraceError(problem)
     return made
+
+
+def import_trace(store: Store, run: RunInfo, name: str, raw: bytes) -> Profile:
+    """Add a trace that was recorded without us to a run, and say what is in it.
+
+    What the run knows of its model, optimizer and mode helps to read it. Nothing is added that cannot be read.
+
+    Raises:
+        UsageError: the file is of none of the formats.
+        TraceError: it is of one, but damaged, cut short, or without steps.
+    """
+    format = sniff(raw)
+    if format is None:
+        raise UsageError(
+            f"{name} is {'empty' if not raw.strip() else 'no profiler trace'}: give the JSON that torch.profiler "
+            "exports, or the .xplane.pb of tf.profiler."
+        )
+    context = TraceContext(
+        framework="torch" if format == "chrome" else "tensorflow",
+        mode=run.mode,
+        layers={one["name"]: one["class"] for one in run.model.get("layers") or () if "name" in one and "class" in one},
+    )
+    try:
+        data = decompress(raw)
+        profile = analyse(data, format, context)
+    except TraceError as error:
+        raise TraceError(f"{name}: {error}") from error
+    artifact = store.attach(run, name.removesuffix(".gz"), KIND + format, data, detail=context.to_json())
+    info = next(one for one in store.artifacts(run) if one.id == artifact)
+    store.keep_profile(_to_kept(profile, info))
+    return profile
 
 
 def _reader(format: Format) -> Callable[[bytes, TraceContext], Interpreted]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import claims, compare, debug, parity, runs, store, train
+from .commands import claims, compare, debug, importing, parity, profile, runs, store, train
 from .commands.shared import err
 from .db.errors import TracksideError
 
@@ -32,6 +32,8 @@ app.command()(compare.compare)
 app.command()(debug.debug)
 app.command()(compare.export)
 app.command()(compare.report)
+app.command()(profile.profile)
+app.add_typer(importing.app, name="import")
 app.command()(store.sync)
 app.add_typer(store.app, name="db")
 app.command()(store.doctor)
