@@ -164,10 +164,11 @@ def _number_free(scope: str) -> str:
 
 
 def _updating_scopes(paths: Sequence[str], scopes: Scopes) -> set[str]:
-    """Scopes at the top that change variables and are no layer's: an optimizer under a name of the user's."""
+    """Scopes at the top that change variables and have no gradient: an optimizer under a name of the user's."""
     counts: dict[str, int] = {}
+    models = {_number_free(path.split("/")[1]) for path in paths if path.startswith("gradient_tape/")}
     for path in paths:
         top, _, rest = path.partition("/")
         if rest and UPDATE.match(rest.rpartition("/")[2]) and scopes.layer(path) is None:
             counts[_number_free(top)] = counts.get(_number_free(top), 0) + 1
-    return {top for top, count in counts.items() if count > 1 and top != "gradient_tape"}
+    return {top for top, count in counts.items() if count > 1 and top not in models | {"gradient_tape"}}

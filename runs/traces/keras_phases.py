@@ -30,7 +30,7 @@ NOTHING = -1
 
 def phases(trace: Trace, labels: Sequence[Labels]) -> list[Phase]:
     """The phases of all steps, in order, none over another."""
-    stages = [_of_stage(trace, labels, stage) for stage in STAGES]
+    stages = _signs(trace, labels)
     edges = trace.step_edges
     points = np.unique(np.clip(np.concatenate([edges, *(one.reshape(-1) for one in stages)]), edges[0], edges[-1]))
     if len(points) < 2:
@@ -61,19 +61,27 @@ def part_of(family: Family | None, direction: Direction) -> Part | None:
     return "backward" if direction == "backward" else "forward"
 
 
-def _of_stage(trace: Trace, labels: Sequence[Labels], stage: Part) -> Int64Array:
-    """(2, n) starts and ends of all events that are a sign of one stage."""
-    found = [np.zeros((2, 0), np.int64)]
+def _signs(trace: Trace, labels: Sequence[Labels]) -> list[Int64Array]:
+    """For each stage (2, n) starts and ends of all events that are a sign of it."""
+    found: list[list[Int64Array]] = [[np.zeros((2, 0), np.int64)] for _ in STAGES]
     for lane, label in zip(trace.lanes, labels, strict=True):
         if lane.kind in ("device", "background"):
             continue
-        parts = {key: part_of(*key) for key in set(zip(label.family, label.direction, strict=True))}
-        signs = [parts[key] for key in zip(label.family, label.direction, strict=True)]
-        chosen = np.array([one == stage for one in signs], bool)
+        keys = list(zip(label.family, label.direction, strict=True))
+        meanings = {key: _number(part_of(*key)) for key in set(keys)}
+        signs = np.array([meanings[key] for key in keys], np.int8)
         if lane.kind == "training":
-            chosen |= np.array([_range(name) == stage for name in lane.names], bool)
-        found.append(np.stack([lane.start[chosen], (lane.start + lane.duration)[chosen]]))
-    return np.concatenate(found, axis=1)
+            ranges = {name: number for name in set(lane.names) if (number := _number(_range(name))) != NOTHING}
+            signs = np.maximum(signs, np.array([ranges.get(name, NOTHING) for name in lane.names], np.int8))
+        ends = lane.start + lane.duration
+        for number, of_stage in enumerate(found):
+            chosen = signs == number
+            of_stage.append(np.stack([lane.start[chosen], ends[chosen]]))
+    return [np.concatenate(one, axis=1) for one in found]
+
+
+def _number(part: Part | None) -> int:
+    return NOTHING if part is None else STAGES.index(part)
 
 
 def _range(name: str) -> Part | None:

@@ -111,6 +111,11 @@ def test_an_optimizer_under_a_name_of_ones_own_is_known_by_what_it_does():
     assert label("Mul", "net_1/batch_normalization_1/mul", *updates, optimizer=None)[0] == "normalisation"
 
 
+def test_statistics_of_a_normalisation_make_no_optimizer_of_a_model_without_known_layers():
+    statistics = ("f_1/bn_1/AssignVariableOp", "f_1/bn_1/AssignVariableOp_1", "gradient_tape/f_1/bn_1/mul/Mul")
+    assert label("Mul", "f_1/bn_1/mul", *statistics, layers={})[0] == "normalisation"
+
+
 def test_without_the_models_layers_families_are_guessed_and_said_to_be(made):
     assert label("Mul", "functional_1/batch_normalization_1/mul", layers={}) == ("normalisation", "forward", None, True)
     assert label("Mul", "gradient_tape/functional_1/bn2_1/mul", layers={}) == ("normalisation", "backward", None, True)
