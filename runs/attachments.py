@@ -50,9 +50,16 @@ def append(journal: JournalWriter, path: Path, described: Mapping[str, Any], *, 
     journal.append(Kind.ARTIFACT, orjson.dumps(record))
 
 
+def scratch(journal: Path, suffix: str) -> Path:
+    """A path beside a journal that nobody has taken.
+
+    It is named for the journal, so that a recovery which is done with the journal knows what to sweep away.
+    """
+    return journal.with_name(f"{journal.stem}-{uuid.uuid4().hex[:8]}{suffix}")
+
+
 def _place(path: Path, journal: Path, *, move: bool) -> str:
-    # Named for the journal, so that a recovery which is done with the journal knows what to sweep away.
-    target = journal.with_name(f"{journal.stem}-{uuid.uuid4().hex[:8]}{SUFFIX}")
+    target = scratch(journal, SUFFIX)
     if move:
         with suppress(OSError):  # another file system, perhaps
             path.replace(target)
@@ -128,15 +135,18 @@ class Taken:
 
 
 def remove(files: list[Path]) -> None:
-    """Delete files that the store has; a recovery sweeps away what cannot be deleted now."""
+    """Delete files that nobody needs; a recovery sweeps away what cannot be deleted now."""
     for file in files:
+        if file.is_dir():
+            shutil.rmtree(file, ignore_errors=True)
+            continue
         with suppress(OSError):
             file.unlink(missing_ok=True)
 
 
 def left_by(journal: Path) -> Iterator[Path]:
-    """Files that belong to a journal: once the store has all of the journal, nobody needs them."""
+    """Files and folders that belong to a journal: once the store has all of the journal, nobody needs them."""
     prefix = f"{journal.stem}-"
     for entry in os.scandir(journal.parent):
-        if entry.name.startswith(prefix) and entry.is_file(follow_symlinks=False):
+        if entry.name.startswith(prefix):
             yield Path(entry.path)

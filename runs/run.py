@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -24,7 +25,7 @@ from ..db.errors import StoreUnreachableError, UsageError
 from ..db.ingest import MERGED_COLUMNS
 from ..db.records import Reduction, RunInfo, State
 from ..db.store import Store
-from . import clean, numbers
+from . import attachments, clean, numbers
 from .debugging.failure import failure_record, plain
 from .debugging.records import DebugRecord
 from .journal import Kind, journal_folder
@@ -318,6 +319,36 @@ class Run:
             },
             move=move,
         )
+
+    def profile(
+        self, schedule: Any = None, *, model: Any = None, framework: str | None = None, **arguments: Any
+    ) -> Any:
+        """Record some steps of a loop with the framework's profiler; a context manager with `step()`.
+
+            with run.profile(wait=10, active=5) as profiler:
+                for batch in data:
+                    ...
+                    profiler.step()
+
+        Args:
+            schedule: a `ProfileSchedule`.
+            model: whose layers the trace is to name: a PyTorch module, or a Keras model that is run eagerly.
+            framework: `torch` or `tensorflow`; the one that is loaded by default, PyTorch if both are.
+            arguments: those of `ProfileSchedule`, instead of one.
+
+        Raises:
+            UsageError: for arguments that make no sense.
+        """
+        # By name: trackers stand on runs, and nothing here loads them unless it is called.
+        loop = import_module("..trackers.profiling.loop", __package__)
+        return loop.LoopProfiler(self, loop.schedule_of(schedule, arguments), model=model, framework=framework)
+
+    def scratch(self, suffix: str = "") -> Path:
+        """A path beside the journal for a file, or a folder, on its way to `attach`.
+
+        What is left there is swept away once the process is gone.
+        """
+        return attachments.scratch(self._recorder.journal.path, suffix)
 
     def warn(self, sentence: str) -> None:
         """Count a sentence about what could not be had; print it the first time."""

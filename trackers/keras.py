@@ -22,6 +22,7 @@ from .guard import Guard, guarded
 from .keras_errors import callback_list
 from .keras_fit import KerasFit
 from .metric_names import metric_key
+from .options import ProfileSchedule
 from .session import EndState, TrackerOptions, TrackerSession, numbered
 
 if int(keras.__version__.partition(".")[0]) < 3:
@@ -77,7 +78,8 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
         group: a name shared by runs that belong together.
         log_every: log every so many updates.
         system: sample the machine; a number is the interval in seconds.
-        profile: must be None.
+        profile: record a few steps with TensorFlow's profiler, True for those after the first ten; `ProfileSchedule`
+            says which, and what of them.
         debug: must be False.
         tensorboard: a directory for TensorBoard event files of the run.
         gradient_norm: log the gradient norm; costs a pass over all gradients at each update.
@@ -104,7 +106,7 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
         group: str | None = None,
         log_every: int = 1,
         system: bool | float = True,
-        profile: Any = None,
+        profile: bool | ProfileSchedule | None = None,
         debug: Any = False,
         tensorboard: str | os.PathLike[str] | None = None,
         gradient_norm: bool = False,

@@ -12,6 +12,8 @@ from .fingerprints import DataFingerprint, weights_fingerprint
 from .keras_errors import CallbackWatch, OnError, reporting
 from .keras_steps import StepRecorder
 from .metric_names import metric_key
+from .profiling import keras_window
+from .profiling.keras_window import KerasWindow
 from .session import TrackerSession
 
 if TYPE_CHECKING:
@@ -83,6 +85,9 @@ class KerasFit:
         self._describe()
         with session.guard("look at the random layers"):
             self._draws = keras_layers.random_draws(model)
+        self._window: KerasWindow | None = None
+        with session.guard("prepare the profiler"):
+            self._window = keras_window.make(session, model, params)
         session.clock.start()
 
     def _fingerprint(self, name: str, samples_key: str) -> DataFingerprint:
@@ -190,11 +195,19 @@ class KerasFit:
                     self._probe = self._make_probe()
                     self._recorder.probe = self._probe
                 self._install_train_function()
+        if self._window is not None:
+            self._window.begin_batches(
+                self._recorder.next_step, self._epoch, batch, self._recorder.accumulation
+            )  # fmt: skip
         self._recorder.begin_batches(batch)
 
     def end_batches(self, batch: int, logs: Mapping[str, float]) -> None:
         """An execution has ended; `logs` are Keras' means since the epoch began."""
         self._recorder.end_batches(self._epoch, batch, logs)
+        if self._window is not None:
+            self._window.end_batches(self._recorder.next_step)
+            if self._window.done:
+                self._window = None
         if self._first_batch:
             self._first_batch = False
             self._after_first_batch()
@@ -235,6 +248,8 @@ class KerasFit:
 
     def begin_validation(self) -> None:
         """Validation begins, between two training batches or after an epoch."""
+        if self._window is not None:
+            self._window.interrupt()
         self.session.clock.pause()
         if not self._is_installed("test_function"):
             function = self._model.test_function
@@ -278,6 +293,8 @@ class KerasFit:
 
     def end_epoch(self, logs: Mapping[str, float]) -> None:
         """An epoch has ended; `logs` are its means, with those of the validation under `val_`."""
+        if self._window is not None:
+            self._window.interrupt()
         session = self.session
         validated = {metric_key(name, "val"): float(value) for name, value in logs.items() if name.startswith("val_")}
         # What Keras measured is logged; another callback may have put results of its own beside it.
@@ -306,6 +323,8 @@ class KerasFit:
 
     def close(self) -> None:
         """Take everything out of the model, and finish what is under way."""
+        if self._window is not None:
+            self._window.close()  # first: what it put into the model lies over what others did
         self.remove()
         self._train_data.close()
         self._val_data.close()

@@ -59,6 +59,16 @@ class StepRecorder:
         self._usual: tuple[StepProbe, int, Row] | None = None  # that rows come from, where in them samples are
 
     @property
+    def next_step(self) -> int:
+        """The number of the update that the next batch, or the one under way, belongs to."""
+        return self._step
+
+    @property
+    def accumulation(self) -> int:
+        """How many batches make an update."""
+        return self._accumulation
+
+    @property
     def loss_is_running_mean(self) -> bool:
         """Whether the loss, or what there is in its place, could only be had as Keras' running mean."""
         return bool(self._running_means)

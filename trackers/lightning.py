@@ -17,6 +17,9 @@ from .debugging.torch_failure import torch_failure
 from .fingerprints import weights_fingerprint
 from .guard import Guard, guarded
 from .lightning_steps import StepRecorder, evaluation_means
+from .options import ProfileSchedule
+from .profiling import lightning_window, torch_recording
+from .profiling.lightning_window import LightningWindow
 from .session import EndState, TrackerOptions, TrackerSession, numbered
 from .torch_batches import batch_tensors
 
@@ -90,7 +93,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         group: a name shared by runs that belong together.
         log_every: log every so many updates.
         system: sample the machine; a number is the interval in seconds.
-        profile: must be None.
+        profile: record a few steps with PyTorch's profiler, True for those after the first ten; `ProfileSchedule`
+            says which, and what of them.
         debug: True measures every layer at every update; `DebugOptions(…)` says how much of it. The watch for a loss
             or gradient that is not finite, and the record of an exception, need no asking.
         tensorboard: a directory for TensorBoard event files of the run.
@@ -115,7 +119,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         group: str | None = None,
         log_every: int = 1,
         system: bool | float = True,
-        profile: Any = None,
+        profile: bool | ProfileSchedule | None = None,
         debug: Any = False,
         tensorboard: str | os.PathLike[str] | None = None,
         gradient_norm: bool = False,
@@ -138,6 +142,9 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             workload=workload,
         )
         self.guard = Guard()
+        if self.options.schedule is not None:
+            with self.guard("look out for other profilers"):
+                torch_recording.prepare()
         self.run_id: str | None = None
         self._session: TrackerSession | None = None
         self._recorder: StepRecorder | None = None
@@ -152,6 +159,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         self._step_seen = True
         self._gradients: torch_model.GradientWatch | None = None
         self._debugger: TorchDebugger | None = None
+        self._window: LightningWindow | None = None
 
     @property
     def run(self) -> Run | None:
@@ -161,7 +169,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process or for another trainer starts with nothing under way.
         fresh = {"guard": Guard(), "_session": None, "_recorder": None, "_trainer_id": None, "_gradients": None}
-        return {**self.__dict__, **fresh, "_before_step": None, "_debugger": None}
+        return {**self.__dict__, **fresh, "_before_step": None, "_debugger": None, "_window": None}
 
     # Start and end of a fit
 
@@ -275,6 +283,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         if session.logs_loss:
             with self.guard("watch for values that are not finite"):
                 self._debugger = TorchDebugger(session, trainer, module, self.options.probes)
+        with self.guard("prepare the profiler"):
+            self._window = lightning_window.make(session, trainer, module)
         session.clock.start()
 
     def _record_arithmetic(self, trainer: Any, module: Any) -> None:
@@ -332,7 +342,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
 
     def _end(self, state: EndState, error: BaseException | None = None, module: Any = None) -> None:
         session, recorder, debugger = self._session, self._recorder, self._debugger
-        self._session = self._recorder = self._debugger = None
+        self._session = self._recorder = self._debugger = self._window = None
         if session is None:
             return
         if recorder is not None:
@@ -359,6 +369,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
 
     @guarded("note the arrival of a batch")
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self._window is not None:
+            self._profile_batch(trainer, batch_idx)
         if self._recorder is not None:
             self._recorder.begin_batch(batch)
             if self._debugger is not None:
@@ -367,10 +379,24 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
                 shapes = [tuple(tensor.shape) for tensor in batch_tensors(batch)]
                 self._before_step = torch_graph.random_state(pl_module.device), shapes
 
+    def _profile_batch(self, trainer: Any, batch_idx: int) -> None:
+        window = self._window
+        if window is not None:
+            window.begin_batch(trainer, batch_idx)
+            if window.done:
+                self._window = None
+
+    @guarded("profile a step")
+    def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        if self._window is not None:
+            self._window.mark("zero_grad")
+
     @guarded("look at the loss")
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
         if self._debugger is not None:
             self._debugger.before_backward(loss)
+        if self._window is not None:
+            self._window.mark("backward")
         if not self._step_seen:
             self._step_seen = True
             if self._session is not None and self._session.logs_loss:
@@ -393,6 +419,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
 
     @guarded("look at the gradients")
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        if self._window is not None:
+            self._window.mark("after_backward")
         if self._gradients is not None:
             self._gradients.after_backward()
 
@@ -407,9 +435,13 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             self._recorder.before_update(trainer, optimizer)
         if self._debugger is not None:
             self._debugger.before_update(optimizer)
+        if self._window is not None:
+            self._window.mark("optimizer")
 
     @guarded("log a training step")
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._window is not None:
+            self._window.end_batch(trainer)
         if self._recorder is not None:
             self._recorder.end_batch(trainer, outputs, batch, batch_idx)
         if self._debugger is not None:
@@ -417,6 +449,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
 
     @guarded("end an epoch")
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if self._window is not None:
+            self._window.interrupt()
         if self._recorder is not None:
             self._recorder.end_epoch()
 
@@ -424,6 +458,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
 
     @guarded("begin a validation")
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        if self._window is not None:
+            self._window.interrupt()
         if self._recorder is not None and not trainer.sanity_checking:
             self._recorder.begin_validation()
 

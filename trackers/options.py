@@ -41,6 +41,41 @@ class DebugOptions:
                 raise UsageError(f"DebugOptions.{field} is {getattr(self, field)!r}; give True or False.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileSchedule:
+    """Which training steps a profiler records. Steps are optimizer updates, counted from the start of this fit.
+
+    Attributes:
+        wait: steps before the first that is recorded: compilation, caches and the input pipeline settle in them.
+        active: steps that are recorded.
+        repeat: how often to wait and record.
+        shapes: the shapes of operators' inputs (PyTorch; TensorFlow's profiler has them where it has them).
+        memory: what operators allocate and free (PyTorch).
+        stacks: the Python calls around operators. Traces become ten times as large.
+        every_rank: record on every process of a distributed training, not on the first alone.
+
+    Raises:
+        UsageError: when one of them cannot be.
+    """
+
+    wait: int = 10
+    active: int = 5
+    repeat: int = 1
+    shapes: bool = False
+    memory: bool = False
+    stacks: bool = False
+    every_rank: bool = False
+
+    def __post_init__(self) -> None:
+        for field, least in (("wait", 0), ("active", 1), ("repeat", 1)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"ProfileSchedule.{field} is {value!r}; give a whole number, {least} or more.")
+        for field in ("shapes", "memory", "stacks", "every_rank"):
+            if not isinstance(getattr(self, field), bool):
+                raise UsageError(f"ProfileSchedule.{field} is {getattr(self, field)!r}; give True or False.")
+
+
 Debug = bool | Literal["tfdbg"] | DebugOptions
 """What `debug=` takes. False: only the watch that is always on. `tfdbg`: TensorFlow's own dump."""
 
@@ -58,7 +93,8 @@ class TrackerOptions:
         group: a name shared by runs that belong together, such as the repeats of one experiment.
         log_every: log every so many optimizer updates (from update 0).
         system: sample CPU, memory and GPUs once a second; a number is the interval in seconds, False is off.
-        profile: reserved; must be None or False.
+        profile: record a few steps with the framework's profiler; `ProfileSchedule` says which, True those after the
+            first ten. None and False are off.
         debug: measure every layer at every update, and be ready to search for what goes wrong; `DebugOptions` says
             how much of it, "tfdbg" asks for TensorFlow's own dump instead. False leaves the watch that is always on.
         tensorboard: a directory to write TensorBoard event files to as well.
@@ -77,7 +113,7 @@ class TrackerOptions:
     group: str | None = None
     log_every: int = 1
     system: bool | float = True
-    profile: Any = None
+    profile: bool | ProfileSchedule | None = None
     debug: Debug = False
     tensorboard: str | os.PathLike[str] | None = None
     gradient_norm: bool = False
@@ -105,10 +141,17 @@ class TrackerOptions:
         if self.tensorboard is not None:
             require_tensorboard()
         resolve_url(self.store)
-        if self.profile not in (None, False):
-            raise UsageError("profile is not available in this version; leave it out.")
+        if not (self.profile is None or isinstance(self.profile, bool | ProfileSchedule)):
+            raise UsageError(f"profile is {self.profile!r}; give True, False or ProfileSchedule(…).")
         if not (isinstance(self.debug, bool | DebugOptions) or self.debug == "tfdbg"):
             raise UsageError(f'debug is {self.debug!r}; give True, False, "tfdbg" or DebugOptions(…).')
+
+    @property
+    def schedule(self) -> ProfileSchedule | None:
+        """Which steps to profile; None for none."""
+        if self.profile is True:
+            return ProfileSchedule()
+        return self.profile if isinstance(self.profile, ProfileSchedule) else None
 
     @property
     def probes(self) -> DebugOptions | None:

@@ -54,6 +54,7 @@ class TrackerSession:
         history: the last steps, for the record of what goes wrong next.
         saw_loss: called with step and loss where a loss that was logged is not finite; nothing by default.
         finished: whether `finish` was called.
+        closing: called when the run ends, however it does, while it can still be written.
     """
 
     def __init__(self, run: Run, options: TrackerOptions, guard: Guard, *, clock: StepClock | None = None) -> None:
@@ -74,6 +75,7 @@ class TrackerSession:
         self._git: threading.Thread | None = None
         self._noticed: set[str] = set()
         self._finishing = threading.Lock()
+        self.closing: list[Callable[[], None]] = []
 
     @classmethod
     def start(
@@ -306,6 +308,9 @@ class TrackerSession:
             if self.finished:
                 return
             self.finished = True
+        for close in self.closing:
+            with self.guard("end what accompanies the training"):
+                close()
         if self._watch is not None:
             self._watch.remove()
         if self._sampler is not None:

@@ -96,7 +96,9 @@ def run_gate(request: Request) -> GateReport:
     """
     with tempfile.TemporaryDirectory(prefix="trackside-gate-") as folder:
         url = f"sqlite:///{folder}/gate.db"
-        own = replace(request, framework="both", precision="float64", store=url, repeat=1, tensorboard=None)
+        own = replace(
+            request, framework="both", precision="float64", store=url, repeat=1, tensorboard=None, profile=False
+        )
         jobs = plan_jobs(own)
         if request.steps is None:
             steps = jobs[0].workload.gate.steps

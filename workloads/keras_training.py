@@ -163,6 +163,7 @@ def tracker(workload: Workload, problem: Problem, settings: Settings) -> tracksi
         config=problem.full_config(settings),
         store=settings.store,
         tensorboard=settings.tensorboard,
+        profile=settings.schedule,
         resume=settings.resume and settings.name is not None,
     )
 

@@ -104,8 +104,12 @@ def measure_noise(request: Request, console: Console) -> NoiseReport:
     _finished(pair)
     with tempfile.TemporaryDirectory(prefix="trackside-noise-") as folder:
         url = f"sqlite:///{folder}/noise.db"
-        others = [replace(base, store=url, perturb=seed + 1, tensorboard=None) for seed in range(PERTURBATIONS)]
-        others.append(replace(base, store=url, threads=2 if request.threads == 1 else 1, tensorboard=None))
+        others = [
+            replace(base, store=url, perturb=seed + 1, tensorboard=None, profile=False) for seed in range(PERTURBATIONS)
+        ]
+        others.append(
+            replace(base, store=url, threads=2 if request.threads == 1 else 1, tensorboard=None, profile=False)
+        )
         outcomes = run_jobs([job for other in others for job in plan_jobs(other)], url, console)
         _finished(outcomes)
         losses = {outcome.job.framework: _losses(outcome, request.store) for outcome in pair}

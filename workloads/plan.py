@@ -51,6 +51,7 @@ class Request:
         group: shared by all runs of the request; made up where None.
         tags: words to find the runs by.
         tensorboard: folder for TensorBoard event files as well.
+        profile: record a few steps of each training with its framework's profiler.
     """
 
     workload: str
@@ -75,6 +76,7 @@ class Request:
     group: str | None = None
     tags: tuple[str, ...] = ()
     tensorboard: str | None = None
+    profile: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,7 @@ def plan_jobs(request: Request) -> list[Job]:
                 store=request.store,
                 tags=request.tags,
                 tensorboard=request.tensorboard,
+                profile=request.profile,
             )
             workload.check(settings)
             jobs.append(Job(workload=workload, framework=each, settings=settings))

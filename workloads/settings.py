@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from ..db.errors import UsageError
+from ..trackers.options import ProfileSchedule
 from .workload import Workload
 
 
@@ -30,6 +31,7 @@ class Settings:
         resume: go on from the state in `checkpoints`, where there is one.
         name, project, group, store, tags: of the run, as `start_run` takes them.
         tensorboard: folder for TensorBoard event files.
+        profile: record a few steps with the framework's profiler.
     """
 
     mode: str
@@ -51,6 +53,12 @@ class Settings:
     store: str | None = None
     tags: tuple[str, ...] = ()
     tensorboard: str | None = None
+    profile: bool = False
+
+    @property
+    def schedule(self) -> ProfileSchedule | None:
+        """Which steps a tracker is to profile: with shapes, by which operators of two frameworks are told to match."""
+        return ProfileSchedule(shapes=True) if self.profile else None
 
     def to_arguments(self) -> list[str]:
         """The command line that `parse_settings` turns back into this record."""
@@ -104,6 +112,7 @@ def parse_settings(
     parser.add_argument("--store", help="URL of the store")
     parser.add_argument("--tags", action="append", default=[], help="a word to find the run by; may be given again")
     parser.add_argument("--tensorboard", help="folder for TensorBoard event files")
+    parser.add_argument("--profile", action="store_true", help="record a few steps with the framework's profiler")
     parsed = vars(parser.parse_args(arguments))
     settings = Settings(**{**parsed, "tags": tuple(parsed["tags"])})
     try:

@@ -210,6 +210,7 @@ def tracker(workload: Workload, problem: Problem, settings: Settings) -> tracksi
         config=problem.full_config(settings),
         store=settings.store,
         tensorboard=settings.tensorboard,
+        profile=settings.schedule,
     )
 
 

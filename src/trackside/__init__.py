@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .trackers.keras import KerasTracker as KerasTracker
     from .trackers.lightning import LightningTracker as LightningTracker
     from .trackers.options import DebugOptions as DebugOptions
+    from .trackers.options import ProfileSchedule as ProfileSchedule
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ _HOMES = {
     "DebugOptions": ".trackers.options",
     "KerasTracker": ".trackers.keras",
     "LightningTracker": ".trackers.lightning",
+    "ProfileSchedule": ".trackers.options",
     "Run": ".runs.run",
     "Store": ".db.store",
     "TracksideError": ".db.errors",

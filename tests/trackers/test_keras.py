@@ -1002,7 +1002,7 @@ def test_event_files_for_tensorboard(url: str, read: Any, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"profile": True}, "profile"),
+        ({"profile": "yes"}, "profile"),
         ({"debug": "yes"}, "debug"),
         ({"log_every": 0}, "log_every"),
         ({"resume": 3}, "resume"),

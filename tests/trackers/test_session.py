@@ -102,7 +102,8 @@ def test_event_files_say_the_same(sqlite_url: str, tmp_path: Path) -> None:
         ({"system": 0}, "seconds"),
         ({"system": -1.0}, "seconds"),
         ({"tensorboard": 5}, "directory"),
-        ({"profile": object()}, "profile is not available"),
+        ({"profile": object()}, "profile is .*give True, False or ProfileSchedule"),
+        ({"profile": 5}, "profile is 5"),
         ({"debug": "yes"}, "debug is .yes.; give True"),
     ],
 )

@@ -66,6 +66,9 @@ def run(
     tensorboard: Annotated[
         str | None, typer.Option(help="Also write TensorBoard event files under this folder.")
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Record a few steps of each training with its framework's profiler.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """Train a workload in one or both frameworks, each in its own process.
@@ -95,6 +98,7 @@ def run(
         store=store,
         project=project,
         tensorboard=tensorboard,
+        profile=profile,
     )
     outcomes = run_workload(request, err)
     print_summary(out, outcomes)
