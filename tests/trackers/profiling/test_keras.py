@@ -108,7 +108,7 @@ def test_validation_is_no_part_of_a_step(sqlite_url):
     assert (detail["first_step"], detail["last_step"]) == (12, 16)
 
 
-class Fails(keras.callbacks.Callback):
+class Fails(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_begin(self, batch, logs=None):
         if batch == 6:
             raise RuntimeError("out of luck")

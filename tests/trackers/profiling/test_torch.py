@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 
-class Net(pl.LightningModule):
+class Net(pl.LightningModule):  # type: ignore[misc]
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
@@ -120,7 +120,7 @@ def test_nothing_changes_in_what_is_computed(sqlite_url):
             assert pair[0] == pair[1]
 
 
-class Copies(pl.Callback):
+class Copies(pl.Callback):  # type: ignore[misc]
     """Takes copies of the model from within a batch."""
 
     def __init__(self):
@@ -169,7 +169,7 @@ def test_validation_is_no_part_of_a_step(sqlite_url):
     assert ours(events)[-1] == "end"
 
 
-class Fails(pl.Callback):
+class Fails(pl.Callback):  # type: ignore[misc]
     def on_before_backward(self, trainer, module, loss):
         if trainer.global_step == 6:
             raise RuntimeError("out of luck")
