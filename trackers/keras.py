@@ -80,7 +80,9 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
         system: sample the machine; a number is the interval in seconds.
         profile: record a few steps with TensorFlow's profiler, True for those after the first ten; `ProfileSchedule`
             says which, and what of them.
-        debug: must be False.
+        debug: True measures every layer at every update; `DebugOptions(…)` says how much of it, "tfdbg" asks for
+            TensorFlow's own dump. The watch for a loss or gradient that is not finite, and the record of an
+            exception, need no asking.
         tensorboard: a directory for TensorBoard event files of the run.
         gradient_norm: log the gradient norm; costs a pass over all gradients at each update.
         workload: name of the training problem, shared by runs that solve the same.
@@ -276,10 +278,14 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
         fit, self._fit = self._fit, None
         if fit is None:
             return
+        record, step = None, None
+        if error is not None and state == "failed":
+            with self.guard("describe the exception"):
+                record, step = fit.failure(error)
         with self.guard("leave the model as it was"):
             fit.close()
         self._samples, self._epoch, self._state = fit.session.samples, fit.session.epoch, state
-        fit.session.finish(state, error)
+        fit.session.finish(state, error, record=record, step=step)
 
     # Steps and epochs
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from ..runs.debugging.records import DebugRecord
 from . import keras_layers, keras_model, keras_settings
+from .debugging.keras_failure import keras_failure
+from .debugging.keras_watch import KerasWatch
 from .fingerprints import DataFingerprint, weights_fingerprint
 from .keras_errors import CallbackWatch, OnError, reporting
 from .keras_steps import StepRecorder
@@ -70,7 +73,8 @@ class KerasFit:
         self._first_batch = True
         self._draws: dict[int, int] = {}
         self._seen: dict[str, Any] = {}
-        self._watch = None if callbacks is None else CallbackWatch(callbacks, on_error, on_vanished)
+        self._callback_watch = None if callbacks is None else CallbackWatch(callbacks, on_error, on_vanished)
+        self._watch = KerasWatch(session, model, session.options.probes)
         self._train_data = self._fingerprint("data/batches", "samples_per_epoch")
         self._val_data = self._fingerprint("evaluation", "samples")
         with session.guard("look into the training step"):
@@ -78,7 +82,14 @@ class KerasFit:
         with session.guard("follow the training function"):
             self._install_train_function()
             self._install("evaluate", model.evaluate)  # what the validation data raises comes out here
-        self._recorder = StepRecorder(session, model, self._probe, first_step=first_step, batches=params.get("steps"))
+        self._recorder = StepRecorder(
+            session,
+            model,
+            self._probe,
+            first_step=first_step,
+            batches=params.get("steps"),
+            watch=self._watch,
+        )
         if not continued and (batches := params.get("steps")):
             self._train_data.count_batches(int(batches))  # samples are known only when the first epoch has ended
         session.reached(max(first_step - 1, 0), 0.0)
@@ -108,14 +119,17 @@ class KerasFit:
         from .keras_probe import StepProbe
 
         fresh = not self._continued
-        return StepProbe(
+        probe = StepProbe(
             self._model,
             gradient_norm=self.session.options.gradient_norm,
             on_batch=self._take_training_batch if fresh else None,
             keep_batches=self._train_data.remaining,
             before_update=self._record_weights if fresh else None,
             guard=self.session.guard,
+            watch=True,
         )
+        self._watch.keeper = probe.moments
+        return probe
 
     def _take_training_batch(self, arrays: list[Any], weights: int) -> None:
         self._train_data.add(arrays, copy=False, weights=weights)
@@ -143,8 +157,8 @@ class KerasFit:
             if own.get(name) is ours:
                 own.pop(name) if before is NOTHING else own.update({name: before})
         self._installed.clear()
-        if self._watch is not None:
-            self._watch.release()
+        if self._callback_watch is not None:
+            self._callback_watch.release()
 
     # What is said of the run
 
@@ -167,7 +181,7 @@ class KerasFit:
 
     @property
     def _callbacks(self) -> list[Any]:
-        return [] if self._watch is None else self._watch.callbacks
+        return [] if self._callback_watch is None else self._callback_watch.callbacks
 
     def _record_weights(self) -> None:
         if keras_model.trainable_count(self._model) > LARGEST_FINGERPRINT:
@@ -320,6 +334,14 @@ class KerasFit:
         if reason is not None:
             self.session.notice(reason, kind="early_stop")
         self.session.update(total_steps=self.session.step + 1)  # none of those planned beyond will come
+
+    def failure(self, error: BaseException) -> tuple[DebugRecord, int | None]:
+        """Return the record of the exception that ends the fit, and the update it struck in; None between two."""
+        under_way = self._recorder.under_way
+        known = self.session.history.known()
+        if under_way is not None:
+            known["batch_index"] = under_way[1]
+        return keras_failure(error, self._model, **known), None if under_way is None else under_way[0]
 
     def close(self) -> None:
         """Take everything out of the model, and finish what is under way."""

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from .debugging.keras_moment import MomentKeeper
 from .guard import Guard
 from .keras_batches import HOST, BatchKeeper, Receiver
 from .keras_values import VALUES, StepValues, each_optimizers, replaced
@@ -47,8 +48,10 @@ class StepProbe:
         keep_batches: how many batches `on_batch` gets.
         before_update: called once, when all weights exist and this training has updated none of them.
         guard: takes what goes wrong in here.
+        watch: keep a step whose loss or gradients are not finite.
 
     Attributes:
+        moments: keeps such a step; None where that was not asked for, or cannot be.
         steps: how many steps an execution makes at most.
         records: whether steps can leave rows at all.
         splits_time: whether the time waiting for data can be told from the rest.
@@ -64,6 +67,7 @@ class StepProbe:
         keep_batches: int = 8,
         before_update: Callable[[], None] | None = None,
         guard: Guard | None = None,
+        watch: bool = False,
     ) -> None:
         self._guard = guard or Guard()
         self._model = model
@@ -74,7 +78,14 @@ class StepProbe:
         compiled = bool(model.jit_compile) and not model.run_eagerly
         self.records = self._between or one_replica
         self.splits_time = self._between or (one_replica and not compiled)
-        self.values = StepValues(model, gradient_norm=gradient_norm, before_update=before_update, guard=self._guard)
+        self.moments = MomentKeeper(model, self._guard) if watch and one_replica and not compiled else None
+        self.values = StepValues(
+            model,
+            gradient_norm=gradient_norm,
+            before_update=before_update,
+            guard=self._guard,
+            moments=self.moments,
+        )
         self._keeper: BatchKeeper | None = None
         if on_batch is not None and self.splits_time and one_replica:
             self._keeper = BatchKeeper(on_batch, limit=keep_batches, at_once=self.steps)

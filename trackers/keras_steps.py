@@ -11,6 +11,7 @@ from .session import TrackerSession, epochs_done
 from .step_clock import TIMES, StepTime
 
 if TYPE_CHECKING:
+    from .debugging.keras_watch import KerasWatch
     from .keras_probe import StepProbe, StepRow
 
 Row = Callable[[int, float, float, Iterable[float]], None]  # what `Run.rows` returns
@@ -29,6 +30,7 @@ class StepRecorder:
         probe: reads what each step left; None where Keras' own logs are all there is.
         first_step: the number of the next update.
         batches: batches of an epoch; None where unknown.
+        watch: sees to values that are not finite.
 
     Attributes:
         probe: the probe that is read.
@@ -37,9 +39,18 @@ class StepRecorder:
     """
 
     def __init__(
-        self, session: TrackerSession, model: Any, probe: StepProbe | None, *, first_step: int, batches: int | None
+        self,
+        session: TrackerSession,
+        model: Any,
+        probe: StepProbe | None,
+        *,
+        first_step: int,
+        batches: int | None,
+        watch: KerasWatch | None = None,
     ) -> None:
         self._session = session
+        self._model = model
+        self._watch = watch
         self.probe = probe
         self._step = first_step
         self._batches = batches
@@ -57,6 +68,15 @@ class StepRecorder:
         self._first = True
         self.batch_size = 0
         self._usual: tuple[StepProbe, int, Row] | None = None  # that rows come from, where in them samples are
+        self._checked: tuple[int, ...] = ()  # where in them the loss is, and the gradient norm
+        self._loss_at = 0
+        self._names: tuple[str, ...] = ()  # of what else is in them
+        self._bad_batch = False  # among those that make the update under way
+
+    @property
+    def under_way(self) -> tuple[int, int] | None:
+        """The update being made and the batch of the epoch it is made with, both counted from 0; None between steps."""
+        return (self._step, self._begin) if self._in_step else None
 
     @property
     def next_step(self) -> int:
@@ -122,21 +142,37 @@ class StepRecorder:
         if updates:
             # The first execution is one period with its tracing and compiling, however many updates it made.
             time = session.clock.end_step(1 if self._first else updates)
+        bad = self._bad_step(steps)
         for index in range(steps):
+            self._bad_batch = self._bad_batch or index == bad
             self._made.append(self._batch_metrics(rows[index] if rows else None, logs if index == steps - 1 else {}))
             self._epoch_batches += 1
             self._pending += 1
             if self._pending == self._accumulation:
                 self._pending = 0
-                self._log(time, epochs_done(epoch, self._begin + index, self._batches))
+                self._log(time, epochs_done(epoch, self._begin + index, self._batches), self._begin + index)
                 if self._first:
                     self._first, time = False, None
+
+    def _bad_step(self, steps: int) -> int | None:
+        """Which step of an execution was kept because it was not finite, counted from 0; None where none was."""
+        keeper = None if self._watch is None else self._watch.keeper
+        if keeper is None or keeper.taken is None:
+            return None
+        seen = max((keras_model.batches_seen(each) for each in keras_model.optimizers(self._model)), default=0)
+        return min(max(steps - (seen - keeper.taken.batches), 0), steps - 1)
 
     def _log_usual(self, probe: StepProbe, samples_at: int, log_row: Row, epoch: int, batch: int) -> bool:
         """Log a step that left the usual row; False, with nothing changed, if it did not."""
         row = probe.usual_row() if probe is self.probe else None
         if row is None or not (samples := row[samples_at]) >= 1:
             return False
+        if self._watch is not None:
+            if self._watch.roused:
+                return False
+            for at in self._checked:
+                if row[at] - row[at] != 0.0:  # NaN or infinite
+                    return False
         session, count = self._session, int(samples)
         times = session.clock.end_batch_and_step(count, probe.waited(row))
         if times is None:
@@ -151,7 +187,9 @@ class StepRecorder:
         session.step = step = self._step
         self._step += 1
         session.epoch = done = epochs_done(epoch, batch, self._batches)
-        log_row(step, done, session.samples, (*row[3:samples_at], *row[samples_at + 1 :], *times))
+        values = (*row[3:samples_at], *row[samples_at + 1 :])
+        session.history.steps.append((step, row[self._loss_at], dict(zip(self._names, values, strict=True))))
+        log_row(step, done, session.samples, (*values, *times))
         return True
 
     def _learn(self, metrics: Mapping[str, float], time: StepTime | None) -> None:
@@ -163,9 +201,12 @@ class StepRecorder:
             return
         columns = probe.values.columns
         names = tuple(self._keys.get(name) for name in ("learning_rate", *columns) if name != "samples")
-        if "samples" in columns and names == tuple(metrics):
+        if "samples" in columns and "loss" in columns and names == tuple(metrics):
             log_row = session.run.rows((*metrics, *TIMES))
             self._usual = probe, 4 + columns.index("samples"), log_row
+            self._loss_at = 4 + columns.index("loss")
+            self._checked = tuple(4 + columns.index(name) for name in ("loss", "gradient_norm") if name in columns)
+            self._names = tuple(metrics)
 
     def _batch_metrics(self, row: StepRow | None, logs: Mapping[str, float]) -> dict[str, float]:
         """Return what is known of one batch, by key, and count its samples."""
@@ -198,14 +239,18 @@ class StepRecorder:
         self._keys[name] = key
         return key
 
-    def _log(self, time: StepTime | None, epoch: float) -> None:
+    def _log(self, time: StepTime | None, epoch: float, batch: int) -> None:
         session, step = self._session, self._step
         self._step += 1
         session.reached(step, epoch)
         made, self._made = self._made, []
+        bad, self._bad_batch = self._bad_batch, False
+        metrics = made[0] if len(made) == 1 else self._mean(made)
+        if self._watch is not None:
+            with session.guard("watch for values that are not finite"):
+                self._watch.saw(step, metrics, batch, kept=bad)
         if not session.due(step):
             return
-        metrics = made[0] if len(made) == 1 else self._mean(made)
         session.log_step(step, metrics, time, epoch=epoch)
         if not metrics.keys() <= self.batch_keys:
             for key in metrics.keys() & self._running_means - self.batch_keys:

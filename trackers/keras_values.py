@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -15,6 +15,9 @@ import tensorflow as tf
 from . import keras_model
 from .guard import Guard
 from .keras_batches import sample_weights
+
+if TYPE_CHECKING:
+    from .debugging.keras_moment import MomentKeeper
 
 VALUES = "_trackside_values"
 """The key under which the values travel in what `train_step` returns; Keras never sees it."""
@@ -28,6 +31,7 @@ class _Found:
     metrics: dict[str, Any] = field(default_factory=dict)
     states: dict[int, Any] = field(default_factory=dict)  # of the model's own means, by metric, from this batch alone
     gradient_norms: dict[int, Any] = field(default_factory=dict)  # by optimizer
+    begun: Any = None  # what the keeper of bad steps needs of the step's beginning
 
 
 class StepValues:
@@ -41,6 +45,7 @@ class StepValues:
         gradient_norm: also compute the global norm of the gradients before clipping.
         before_update: called once, when all weights exist and this training has updated none of them.
         guard: takes what goes wrong in here.
+        moments: keeps a step whose loss or gradients are not finite.
 
     Attributes:
         columns: names of the values, known after the first call: `loss` (the mean over the batch, penalties
@@ -54,7 +59,13 @@ class StepValues:
     """
 
     def __init__(
-        self, model: Any, *, gradient_norm: bool, before_update: Callable[[], None] | None, guard: Guard
+        self,
+        model: Any,
+        *,
+        gradient_norm: bool,
+        before_update: Callable[[], None] | None,
+        guard: Guard,
+        moments: MomentKeeper | None = None,
     ) -> None:
         self.columns: tuple[str, ...] = ()
         self.losses_per_step: int | None = None
@@ -66,6 +77,7 @@ class StepValues:
         self._gradient_norm = gradient_norm and self._replicas == 1
         self._before_update = before_update
         self._guard = guard
+        self._moments = moments
         self._found: dict[int, _Found] = {}  # by thread
         self._watched = ExitStack()
 
@@ -77,6 +89,9 @@ class StepValues:
             self.weighted = bool(sample_weights(data))
             if all(layer.built for layer in self._model._flatten_layers()):
                 self._call_before_update()
+            if self._moments is not None:
+                with self._guard("watch for values that are not finite"):
+                    found.begun = self._moments.begin(data)
             with self._watching(found):
                 logs = train_step(data)
             if isinstance(logs, dict):
@@ -181,15 +196,38 @@ class StepValues:
             self._call_before_update()  # a step that computes its loss by itself comes by here only
             if optimizer not in self.used:
                 self.used = [other for other in self.optimizers if other is optimizer or other in self.used]
-            if not self._gradient_norm:
-                return apply(grads, trainable_variables)
             grads = list(grads)
             variables = None if trainable_variables is None else list(trainable_variables)
-            with self._guard("compute the gradient norm"):
-                self._current.gradient_norms[id(optimizer)] = gradient_norm(optimizer, grads, variables)
-            return apply(grads, variables)
+            if self._gradient_norm:
+                with self._guard("compute the gradient norm"):
+                    self._current.gradient_norms[id(optimizer)] = gradient_norm(optimizer, grads, variables)
+            with self._after_a_look(optimizer, grads):
+                return apply(grads, variables)
 
         return watched
+
+    @contextmanager
+    def _after_a_look(self, optimizer: Any, grads: list[Any]) -> Iterator[None]:
+        """Let operations wait until a step that is not finite has been kept."""
+        found, looked = self._current, None
+        if self._moments is not None and found.begun is not None:
+            with self._guard("watch for values that are not finite"):
+                # Scaled up, gradients may be infinite: that is how the scale is found.
+                scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or optimizer.loss_scale_factor
+                losses = [loss for loss in found.losses if _belongs_here(loss)]
+                looked = self._moments.look(found.begun, losses, [] if scaled else grads)
+        if looked is None:
+            yield
+            return
+        build = optimizer.build
+
+        def unhindered(variables: Any) -> None:
+            # A variable that is made while its graph is traced must not wait for anything in it.
+            with tf.control_dependencies(None):
+                build(variables)
+
+        with replaced(optimizer, build=unhindered), tf.control_dependencies([looked]):
+            yield
 
     def _call_before_update(self) -> None:
         if self._before_update is not None:
