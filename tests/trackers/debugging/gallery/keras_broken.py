@@ -43,7 +43,7 @@ def fit(model: Any, tracker: Any, x: Any = None, y: Any = None, **settings: Any)
     model.fit(x, y, epochs=2, shuffle=False, verbose=0, callbacks=[tracker], **settings)
 
 
-class Normalise(keras.layers.Layer):
+class Normalise(keras.layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """Divides each sample by its spread, which is zero where all features are the same."""
 
     def call(self, x: Any) -> Any:
@@ -78,7 +78,7 @@ def log_of_negative(tracker: Any, mode: Mode) -> None:
     fit(classifier(loss=logarithm, mode=mode), tracker, x, y[:, None])
 
 
-class Head(keras.layers.Layer):
+class Head(keras.layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """Expects more features than it is given."""
 
     def build(self, shape: Any) -> None:
@@ -94,7 +94,7 @@ def wrong_shape(tracker: Any, mode: Mode) -> None:
     fit(classifier(model=model, mode=mode), tracker)
 
 
-class Double(keras.layers.Layer):
+class Double(keras.layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """Converts to double precision what its weights multiply in single."""
 
     def build(self, shape: Any) -> None:
@@ -153,7 +153,7 @@ def worker_dies(tracker: Any, mode: Mode) -> None:
     fit(classifier(mode=mode), tracker, pipeline)
 
 
-class Pairs(keras.layers.Layer):
+class Pairs(keras.layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """Compares everything with everything, which needs more memory than there is."""
 
     def call(self, x: Any) -> Any:
@@ -166,7 +166,7 @@ def out_of_memory(tracker: Any, mode: Mode) -> None:
     fit(classifier(Pairs(name="pairs"), mode=mode), tracker)
 
 
-class Cut(keras.layers.Layer):
+class Cut(keras.layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """Two layers, and between them a cut that nobody meant."""
 
     def __init__(self, **kwargs: Any) -> None:
