@@ -317,6 +317,12 @@ def test_readme_loop_runs(tmp_path):
 
 
 @pytest.mark.framework
+def test_optimizers_page_prints_what_it_says(tmp_path):
+    printed = run_script("\n".join(blocks(DOCS / "optimizers.md", "python")), tmp_path)
+    assert printed == "".join(blocks(DOCS / "optimizers.md", "text"))
+
+
+@pytest.mark.framework
 @pytest.mark.parametrize("document", ["README.md", "docs/callbacks.md"])
 @pytest.mark.parametrize(("tracker", "prelude"), [("LightningTracker", TORCH), ("KerasTracker", KERAS)])
 def test_callback_snippet_leaves_a_finished_run(document, tracker, prelude, tmp_path):

@@ -178,6 +178,12 @@ def print_summary(console: Console, outcomes: Sequence[Outcome]) -> None:
     recorded = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
     if len(recorded) > 1:
         console.print(f"Compare them: trackside compare {' '.join(recorded)}", highlight=False, soft_wrap=True)
+    if len({o.job.framework for o in outcomes}) > 1 and any(o.job.settings.optimizer == "stock" for o in outcomes):
+        console.print(
+            "Each framework used its own optimizer, whose formulas differ: docs/optimizers.md says by what.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if recorded:
         console.print("Look at them: trackside dashboard", highlight=False)
 

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from trackside.db.store import open_store
+from trackside.workloads import noise
 from trackside.workloads.noise import SERIES, judge, measure_noise
 from trackside.workloads.plan import Request
 from trackside.workloads.registry import find_workload
@@ -14,10 +15,10 @@ from trackside.workloads.registry import find_workload
 STEPS = 100
 
 
-def losses(noise: float, seed: int) -> np.ndarray:
-    """A falling loss with noise that grows from 1e-7 to `noise`."""
+def losses(largest: float, seed: int) -> np.ndarray:
+    """A falling loss with noise that grows from 1e-7 to `largest`."""
     generator = np.random.default_rng(seed)
-    size = np.geomspace(1e-7, noise, STEPS)
+    size = np.geomspace(1e-7, largest, STEPS)
     return np.exp(-np.arange(STEPS) / 50) + size * generator.standard_normal(STEPS)
 
 
@@ -61,8 +62,10 @@ def test_fewer_than_ten_steps_have_no_means():
 
 
 @pytest.mark.framework
-def test_the_envelope_is_kept_with_both_runs(sqlite_url):
-    request = Request(workload="digits-cnn", steps=20, store=sqlite_url)
+@pytest.mark.parametrize("workload", ["digits-cnn", "tabular"])
+def test_the_envelope_is_kept_with_both_runs(workload, sqlite_url, monkeypatch):
+    monkeypatch.setattr(noise, "PERTURBATIONS", 1)
+    request = Request(workload=workload, steps=20, store=sqlite_url)
     found = measure_noise(request, Console(file=io.StringIO()))
     assert found.within
     assert 0 < found.envelope[-1] < 1e-2

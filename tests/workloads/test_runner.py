@@ -21,7 +21,7 @@ from trackside.workloads.plan import Request, plan_jobs
 from trackside.workloads.process import child_environment
 from trackside.workloads.progress import open_display
 from trackside.workloads.registry import find_workload, list_workloads
-from trackside.workloads.runner import exit_code, print_summary, run_workload
+from trackside.workloads.runner import Outcome, exit_code, print_summary, run_workload
 from trackside.workloads.settings import parse_settings
 from trackside.workloads.watch import Standing
 
@@ -215,6 +215,13 @@ def test_bars_show_every_training_with_its_last_values(url):
     assert "20/40" in text
     assert "loss 0.2500  val/acc 0.8750  killed" in text
     assert "waiting" in text
+
+
+@pytest.mark.parametrize(("optimizer", "said"), [("stock", True), ("exact", False)])
+def test_a_pair_with_stock_optimizers_is_told_that_they_differ(optimizer, said, console):
+    jobs = plan_jobs(Request(workload="digits-cnn", optimizer=optimizer))
+    print_summary(console, [Outcome(job=job, state="finished") for job in jobs])
+    assert ("docs/optimizers.md" in printed(console)) is said
 
 
 # Real trainings

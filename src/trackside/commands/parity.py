@@ -73,6 +73,10 @@ def _print_gate(report: GateReport) -> None:
     failed = [part.name for part in report.parts if not part.agrees]
     if failed:
         out.print(f"[red]Not the same[/red]: {failed[0]} differs first.", highlight=False)
+        if report.settings["optimizer"] == "stock":
+            out.print(
+                "Keras' own optimizers follow other formulas than PyTorch's: docs/optimizers.md.", highlight=False
+            )
     else:
         out.print("[green]The same[/green]: what differs in single precision is rounding.", highlight=False)
 
