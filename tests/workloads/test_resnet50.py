@@ -1,6 +1,8 @@
 """ResNet-50: what both frameworks are given, and that they compute the same with it."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,3 +90,41 @@ def test_both_frameworks_compute_the_same():
     report = run_gate(Request(workload="resnet50", size=32, batch_size=4, steps=3, samples=12))
     assert report.passed, report.to_json()
     assert len(report.parts) == 2 + 161 + 1  # outputs, loss, gradients, losses of the updates
+
+
+def narrow_copy(folder: Path, *, right: str, wrong: str) -> Path:
+    """The workload's own files with a block of 8 channels a stage, and one line of the Keras half changed."""
+    folder.mkdir()
+    for source in Path(problem.__file__).parent.glob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        text = text.replace("from ...db", "from trackside.db").replace(
+            "from .. import", "from trackside.workloads import"
+        )
+        text = re.sub(r"from \.\.(\w)", r"from trackside.workloads.\1", text)
+        text = re.sub(r"^STAGES = .*", "STAGES = (Stage(1, 8, 1), *[Stage(1, 8, 2)] * 3)", text, flags=re.M)
+        if source.name == "keras_tensorflow.py":
+            assert right in text
+            text = text.replace(right, wrong)
+        (folder / source.name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("padding", "padding"),
+        ("if stride > 1 and kernel_size > 1:", "if False:"),
+        ("layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))", 'layers.MaxPooling2D(3, 2, padding="same")(x)'),
+    ],
+    ids=["as_it_is", "convolutions", "pooling"],
+)
+def test_the_gate_catches_keras_own_padding_where_it_strides(right, wrong, tmp_path, request):
+    folder = narrow_copy(tmp_path / f"narrow_{request.node.callspec.id}", right=right, wrong=wrong)
+    report = run_gate(Request(workload=str(folder), size=32, batch_size=4, steps=1, samples=4))
+    apart = {part.name: part.difference for part in report.parts if not part.agrees}
+    if right == wrong:
+        assert apart == {}
+        return
+    assert {"outputs", "loss", "gradient/conv1.weight"} <= apart.keys()
+    assert 1e-3 < apart["outputs"] < 10  # a number, and no rounding

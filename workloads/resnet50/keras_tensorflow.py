@@ -65,8 +65,8 @@ def build_model(size: int, optimizer: str) -> keras.Model:
     inputs = keras.Input((size, size, 3))  # (B, S, S, 3)
     x = norm("bn1")(conv(inputs, resnet.STEM_CHANNELS, 7, 2, name="conv1"))
     x = layers.ReLU()(x)  # (B, S/2, S/2, 64)
-    x = layers.ZeroPadding2D(1)(x)  # nothing after a ReLU is smaller than zero
-    x = layers.MaxPooling2D(3, 2)(x)  # (B, S/4, S/4, 64)
+    # Zeros will do: nothing after a ReLU is smaller. "same" would pad at the bottom and right only.
+    x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))  # (B, S/4, S/4, 64)
     for number, (blocks, channels, stride) in enumerate(resnet.STAGES, start=1):
         for index in range(blocks):
             x = bottleneck(x, channels, stride if index == 0 else 1, norm, f"layer{number}_{index}")
