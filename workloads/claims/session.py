@@ -7,16 +7,12 @@ that ends early has kept what it had measured.
 
 from __future__ import annotations
 
-import os
-import platform
 import signal
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
@@ -30,37 +26,9 @@ from ..plan import Job, Request, plan_jobs
 from ..registry import list_workloads
 from ..runner import Outcome, run_jobs
 from ..workload import Workload
+from .machine import measured_on
+from .record import Record
 from .table import DEVICES, LANGUAGE, MEASURED, PROBES, Form, Training, estimate_seconds, probe_claim, trainings
-
-HALF_PRECISION = ("avx512_bf16", "amx_bf16", "bf16")
-"""Processor flags of arithmetic in bfloat16: two of x86, one of Arm."""
-
-
-@dataclass(slots=True)
-class Record:
-    """What is known of one claim so far; becomes its fingerprint.
-
-    Attributes:
-        form: `quick` or `full`.
-        run_ids: of the trainings that finished.
-        failed: trainings that did not: label and reason, with the run where one was recorded.
-        skipped: what the form leaves out, or could not be run here.
-        measured: what was measured without a training.
-        machine: what it was measured on, for those measurements.
-        complete: whether everything the form asks for was tried.
-    """
-
-    form: str
-    run_ids: list[str] = field(default_factory=list)
-    failed: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    measured: dict[str, Any] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=dict)
-    complete: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """As the fingerprint keeps it."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +171,7 @@ class _Session:
     def run(self, groups: Sequence[Sequence[Training]], claims: Sequence[int]) -> None:
         """Probes first, which are short; then the trainings, workload by workload."""
         for number in claims:
-            self._record(number).machine = _machine()
+            self._record(number).machine = measured_on()
             if not self._record(number).measured and (number in PROBES or number in (LANGUAGE, DEVICES)):
                 self._say(f"Claim {number}: measuring without a training …")
                 self._record(number).measured = probe_claim(number, self.workloads)
@@ -253,9 +221,7 @@ class _Session:
             (job,) = plan_jobs(request)
         except UsageError as error:
             for number in one.claims:
-                skipped = {"label": one.label, "reason": str(error)}
-                if skipped not in self._record(number).skipped:
-                    self._record(number).skipped.append(skipped)
+                self._record(number).skip(one, str(error))
             return []
         # The number of updates tells a long training from one that is only timed.
         name = f"{job.settings.name}-{one.steps}steps" + ("" if one.batch_size is None else f"-batch{one.batch_size}")
@@ -279,19 +245,7 @@ class _Session:
             if finished and outcome.run_id is not None:
                 record.run_ids.append(outcome.run_id)
             else:
-                record.failed.append(
-                    {
-                        "label": one.label,
-                        "workload": one.workload,
-                        "framework": one.framework,
-                        "mode": one.mode,
-                        "precision": one.precision,
-                        "devices": one.devices,
-                        "state": outcome.state,
-                        "run_id": outcome.run_id,
-                        "reason": self._reason(outcome),
-                    }
-                )
+                record.fail(one, outcome, self._reason(outcome))
             self._keep(number)
 
     def _reason(self, outcome: Outcome) -> str:
@@ -342,28 +296,3 @@ def _terminations() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _machine() -> dict[str, Any]:
-    """What the measurements were made on, and how busy it was."""
-    described: Mapping[str, Any] = describe_machine()
-    names = ("host", "platform", "python", "cpu", "cpu_count", "memory_bytes", "packages", "load_average")
-    kept = {name: described[name] for name in names if name in described}
-    flags = _cpu_flags()
-    return {
-        **kept,
-        "half_precision": None if flags is None else sorted(flags & set(HALF_PRECISION)),
-        "architecture": platform.machine(),
-        "cores_online": os.cpu_count(),
-    }
-
-
-def _cpu_flags() -> set[str] | None:
-    """Flags of the first processor; None where the system does not say."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith(("flags", "Features")):
-                return set(line.partition(":")[2].split())
-    except OSError:
-        pass
-    return None
