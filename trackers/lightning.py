@@ -141,6 +141,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             gradient_norm=gradient_norm,
             workload=workload,
         )
+        if debug == "tfdbg":
+            raise UsageError('debug="tfdbg" is TensorFlow\'s own dump; give LightningTracker True or DebugOptions(…).')
         self.guard = Guard()
         if self.options.schedule is not None:
             with self.guard("look out for other profilers"):

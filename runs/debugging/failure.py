@@ -40,7 +40,8 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in plain(error).splitlines() if line.strip()]
     worker = _IN_WORKER.match(lines[0]) if lines else None
     if worker and len(lines) > 1:
-        return text(f"{lines[-1]} (in {worker['where']})", LONGEST_MESSAGE)
+        said = lines[-1].removeprefix(f"{worker['type']}: ")
+        return text(f"{said} (in {worker['where']})", LONGEST_MESSAGE)
     return text(lines[0] if lines else type(error).__name__, LONGEST_MESSAGE)
 
 

@@ -684,6 +684,8 @@ def test_tracker_can_be_copied_and_pickled_while_it_tracks(sqlite_url: str) -> N
 def test_bad_arguments_and_a_store_that_can_never_work(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="profile"):
         LightningTracker(profile="yes")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="TensorFlow's own dump"):
+        LightningTracker(debug="tfdbg")
     with pytest.raises(UsageError, match="SQLite or PostgreSQL"):
         LightningTracker(store="oracle://x/y")
     blocked = tmp_path / "file"

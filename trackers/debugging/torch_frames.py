@@ -27,12 +27,14 @@ class Place:
         layer_class: name of its class.
         inputs: shape and type of the tensors its `forward` was given, as far as they can still be told.
         depth: index of its frame among those given.
+        function: name of the method that was running.
     """
 
     layer: str | None
     layer_class: str
     inputs: tuple[dict[str, Any], ...]
     depth: int
+    function: str
 
 
 def innermost_layer(frames: Sequence[tuple[FrameType, int]], model: nn.Module | None) -> Place | None:
@@ -47,7 +49,7 @@ def innermost_layer(frames: Sequence[tuple[FrameType, int]], model: nn.Module | 
         layer = frame.f_locals.get("self")
         if isinstance(layer, nn.Module) and not any(part in frame.f_code.co_filename for part in _HARNESS):
             path = None if model is None else layer_path(layer, model)
-            return Place(path, type(layer).__name__, _arguments(frame), depth)
+            return Place(path, type(layer).__name__, _arguments(frame), depth, frame.f_code.co_name)
     return None
 
 

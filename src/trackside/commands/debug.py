@@ -103,7 +103,7 @@ def _facts(event: RecordedEvent) -> list[tuple[str, str]]:
         ("inputs", _tensors(record.inputs)),
         ("outputs", _tensors(record.outputs)),
         ("values", _counts(record.counts)),
-        ("losses before", _points(record.last_losses)),
+        ("last losses", _points(record.last_losses)),
         ("gradient norms", _points(record.last_gradient_norms)),
         ("learning rate", None if record.learning_rate is None else number(record.learning_rate)),
         ("batch", batch),

@@ -47,7 +47,7 @@ def test_the_cause_is_looked_into_where_the_last_exception_has_no_own_frame():
         (
             "Caught KeyError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
             '  File "x.py", line 1, in f\nKeyError: 7',
-            "KeyError: 7 (in DataLoader worker process 0)",
+            "7 (in DataLoader worker process 0)",
         ),
     ],
 )
