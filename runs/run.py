@@ -5,10 +5,8 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import re
 import socket
 import sys
-import traceback as traceback_module
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,26 +20,19 @@ from typing import Any, Self, get_args
 
 from ..db.artifacts import MEDIA_TYPES
 from ..db.errors import StoreUnreachableError, UsageError
-from ..db.ingest import MERGED_COLUMNS
 from ..db.records import Reduction, RunInfo, State
 from ..db.store import Store
 from . import attachments, clean, numbers
-from .debugging.failure import failure_record, plain
+from .debugging.failure import failure_record
 from .debugging.records import DebugRecord
 from .journal import Kind, journal_folder
+from .outcome import describe_error, outcome
+from .properties import LARGEST_COUNT, chosen_id, json_object, known_properties, tag_words, whole_number
 from .recorder import Recorder
 from .signals import TerminationWatch
 from .writer import BackgroundWriter
 
 logger = logging.getLogger("trackside")
-
-PROPERTIES = (
-    "workload", "group_name", "framework", "framework_version", "backend", "mode", "precision", "device",
-    "device_count", "world_size", "total_steps", "log_directory", "notes",
-)  # fmt: skip
-
-_LARGEST_COUNT = 2**31 - 1
-_LARGEST_STEPS = 2**63 - 1
 
 FINISH_SECONDS = 10.0
 """How long `finish` waits for the store. What has not arrived by then stays in the journal."""
@@ -91,22 +82,22 @@ def start_run(
     except BaseException:
         target.close()
         raise
-    run_id = continued.id if continued else (_run_id(id) if id else uuid.uuid4().hex[:12])
+    run_id = continued.id if continued else (chosen_id(id) if id else uuid.uuid4().hex[:12])
     created = {
         "name": clean.name(name or "") or f"{_script_name()}-{run_id[:4]}",
         "project": clean.name(project or "") or "default",
         "group_name": clean.name(group) if group else None,
         "workload": clean.name(workload) if workload else None,
         "notes": clean.text(notes or ""),
-        "tags": _tags(tags),
+        "tags": tag_words(tags),
     }
     return Run(
         target,
         run_id,
         created,
-        config=_object("config", config),
+        config=json_object("config", config),
         continued=continued,
-        rank=_whole("rank", rank, 0, _LARGEST_COUNT),
+        rank=whole_number("rank", rank, 0, LARGEST_COUNT),
         properties=properties or {},
         complained=not answered,
     )
@@ -157,7 +148,7 @@ class Run:
         self._process_id = os.getpid()
         self._watch: TerminationWatch | None = None
         now = datetime.now(UTC).isoformat()
-        known = _properties(properties)
+        known = known_properties(properties)
         began = {"state": "running", "started_at": now, "ended_at": None, "error": None}
         resumed = {
             **known,
@@ -204,7 +195,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        state, kept = _outcome(error)
+        state, kept = outcome(error)
         if self._watch is not None:
             self._watch.remove()
             state = "killed" if self._watch.received else state
@@ -256,7 +247,7 @@ class Run:
                 `framework_version`, `backend`, `mode`, `precision`, `device`, `device_count`, `world_size`,
                 `workload`, `total_steps`, `log_directory`, `notes`.
         """
-        self._recorder.append_json(Kind.CHANGE, lambda: _properties(columns))
+        self._recorder.append_json(Kind.CHANGE, lambda: known_properties(columns))
 
     def fingerprint(self, name: str, value: Mapping[str, Any]) -> None:
         """Record something that the parity check compares."""
@@ -411,86 +402,13 @@ class Run:
     def _at_exit(self) -> None:
         # The script ended without `finish`. An exception that nobody caught is remembered by the interpreter.
         error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-        self.finish(*_outcome(error))
+        self.finish(*outcome(error))
 
     def _abandon_in_child(self) -> None:
         """In a forked child: let go of the journal, which belongs to the parent."""
         self._recorder.journal.close()
         atexit.unregister(self._at_exit)
         self._recorder.stop("a forked process does not write to its parent's run; call start_run in the child instead")
-
-
-def describe_error(error: BaseException | None) -> dict[str, Any]:
-    """An exception as the store keeps it: `type`, `message`, `traceback`; empty for None."""
-    if error is None:
-        return {}
-    lines = traceback_module.format_exception(type(error), error, error.__traceback__)
-    return {
-        "type": type(error).__qualname__,
-        "message": clean.text(plain(error), 2_000),
-        # The end says what happened; a recursion error has thousands of lines before it.
-        "traceback": clean.text(plain("".join(lines)[-20_000:])),
-    }
-
-
-def _outcome(error: BaseException | None) -> tuple[State, BaseException | None]:
-    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        return "finished", None
-    return ("killed" if isinstance(error, KeyboardInterrupt) else "failed"), error
-
-
-def _properties(columns: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(columns, Mapping):
-        raise UsageError(f"properties are a mapping such as {{'framework': 'torch'}}, not {type(columns).__name__}.")
-    kept: dict[str, Any] = {}
-    for given, value in columns.items():
-        name = "group_name" if given == "group" else given
-        if name in MERGED_COLUMNS:
-            kept[name] = _object(name, value)
-        elif value is None and name in ("device_count", "world_size", "notes"):
-            continue  # never unknown in the store: what it is stays
-        elif name in ("device_count", "world_size"):
-            kept[name] = _whole(name, value, 1, _LARGEST_COUNT)
-        elif name == "total_steps":
-            kept[name] = None if value is None else _whole(name, value, 0, _LARGEST_STEPS)
-        elif name == "notes":
-            kept[name] = clean.text(value)
-        elif name in PROPERTIES:
-            kept[name] = None if value is None else clean.text(value, 1000)
-        else:
-            raise UsageError(f"a run has no property {name!r}: it has {', '.join((*MERGED_COLUMNS, *PROPERTIES))}.")
-    return kept
-
-
-def _object(what: str, value: Any) -> dict[str, Any]:
-    try:
-        return clean.json_object(value or {})
-    except TypeError as error:
-        raise UsageError(f"{what}: {error}.") from error
-
-
-def _whole(what: str, value: Any, least: int, most: int) -> int:
-    number = numbers.step_number(value)
-    if number is None or not least <= number <= most:
-        raise UsageError(f"{what} is a whole number from {least} to {most}, not {clean.text(value, 60)!r}.")
-    return number
-
-
-def _run_id(given: Any) -> str:
-    # It becomes part of a file's name, and is typed on a command line. 40: the journal's id, which adds the rank and
-    # nine more, must fit into 64 characters.
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}", str(given)):
-        raise UsageError(
-            f"A run cannot have the id {clean.text(given, 60)!r}: use up to 40 letters, digits, '_', '-' and '.', "
-            "beginning with a letter, a digit or '_'."
-        )
-    return str(given)
-
-
-def _tags(tags: Any) -> list[str]:
-    if not isinstance(tags, Iterable):
-        raise UsageError(f"tags are words such as ['paper', 'final'], not {type(tags).__name__}.")
-    return sorted({clean.name(tag) for tag in ([tags] if isinstance(tags, str) else tags)} - {""})
 
 
 def _script_name() -> str:

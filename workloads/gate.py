@@ -126,7 +126,7 @@ def _run_side(job: Job, folder: Path) -> dict[str, NDArray[Any]]:
         reason = lines[-1].strip() if lines else f"exit code {done.returncode}"
         raise GateError(
             f"The {job.framework} half of {job.workload.name} ended without a result ({reason[:300]}): run "
-            f"trackside run {job.workload.name} --framework {job.framework} --precision float64 to see it alone."
+            f"trackside run {job.workload.reference} --framework {job.framework} --precision float64 to see it alone."
         )
     with np.load(output) as file:
         return dict(file)

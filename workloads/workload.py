@@ -95,6 +95,11 @@ class Workload:
     requires: tuple[tuple[str, str], ...] = ()
     root: str | None = None
 
+    @property
+    def reference(self) -> str:
+        """What `trackside run` finds it by: its name, or its folder where it is somebody's own."""
+        return self.name if self.root is None else f"{self.root}/{self.package.replace('.', '/')}"
+
     def script(self, framework: str) -> str:
         """The module that trains it in a framework, run as `python -m`."""
         return f"{self.package}.{SCRIPTS[framework]}"

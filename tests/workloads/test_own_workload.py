@@ -37,6 +37,7 @@ def test_the_workload_of_the_page_passes_the_gate(folder):
 def test_it_is_found_by_its_path_and_said_to_lie_there(folder):
     workload = find_workload(str(folder))
     assert (workload.name, workload.package, workload.root) == ("line", "line", str(folder.parent))
+    assert (workload.reference, find_workload("gpt").reference) == (str(folder), "gpt")
     assert plan_jobs(Request(workload=str(folder), framework="torch"))[0].settings.steps == 100
 
 
