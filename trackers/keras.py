@@ -16,12 +16,12 @@ if find_spec("keras") is None:
 import keras
 
 from ..db.store import Store
+from ..runs.metric_names import metric_key
 from ..runs.run import Run
 from . import keras_model, keras_settings
 from .guard import Guard, guarded
 from .keras_errors import callback_list
 from .keras_fit import KerasFit
-from .metric_names import metric_key
 from .options import ProfileSchedule
 from .session import EndState, TrackerOptions, TrackerSession, numbered
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from ..runs.debugging.records import DebugRecord
+from ..runs.metric_names import metric_key
 from . import keras_layers, keras_model, keras_settings
 from .debugging.keras_failure import keras_failure
 from .debugging.keras_watch import KerasWatch
 from .fingerprints import DataFingerprint, weights_fingerprint
 from .keras_errors import CallbackWatch, OnError, reporting
 from .keras_steps import StepRecorder
-from .metric_names import metric_key
 from .profiling import keras_window
 from .profiling.keras_window import KerasWindow
 from .session import TrackerSession

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..runs.metric_names import metric_key
 from . import keras_model
-from .metric_names import metric_key
 from .session import TrackerSession, epochs_done
 from .step_clock import TIMES, StepTime
 

@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
+from ..runs.metric_names import metric_key
 from . import torch_model
 from .deferred import DeferredValues
 from .fingerprints import DataFingerprint
 from .lightning_settings import samples_per_epoch
 from .lightning_usual import UsualStep
-from .metric_names import metric_key
 from .session import TrackerSession, epochs_done
 from .torch_batches import BatchDigests, batch_size
 

@@ -17,8 +17,8 @@ import trackside
 from trackside.db.errors import UsageError
 from trackside.db.records import RunInfo
 from trackside.db.store import Store
+from trackside.runs.metric_names import metric_key
 from trackside.trackers.guard import Guard, guarded
-from trackside.trackers.metric_names import metric_key
 from trackside.trackers.session import TrackerOptions, TrackerSession, epochs_done, numbered
 from trackside.trackers.step_clock import StepTime
 

@@ -1,0 +1,1 @@
+"""Runs that other trackers recorded: TensorBoard, CSV loggers, MLflow, W&B. Their files are only read."""
