@@ -121,6 +121,16 @@ def test_two_runs_are_compared(filled):
     assert "part at step 0" in table.stdout
 
 
+def test_a_csv_of_another_logger_is_brought_in_once(filled, tmp_path):
+    url, _ = filled
+    (tmp_path / "metrics.csv").write_text("epoch,step,train_loss\n0,0,1.5\n0,1,1.25\n")
+    arguments = ["import", "csv", str(tmp_path / "metrics.csv"), "--project", "old", "--json"]
+    (first,) = json.loads(command(*arguments, store=url).stdout)
+    (again,) = json.loads(command(*arguments, store=url).stdout)
+    assert (first["new_points"], again["new_points"], again["known_points"]) == (2, 0, 2)
+    assert first["renamed"] == {"train/loss": "train_loss"}
+
+
 def test_figures_are_exported(filled, tmp_path):
     url, _ = filled
     arguments = ["--figure", "loss", "--format", "pdf", "--format", "csv", "-o", str(tmp_path / "figures")]
@@ -139,6 +149,7 @@ def test_figures_are_exported(filled, tmp_path):
         (["export", "first", "second", "--figure", "nothing"], 2, "nothing"),
         (["export", "first", "second", "--format", "docx"], 2, "docx"),
         (["export", "first", "second", "--axis", "time"], 2, "relative"),
+        (["import", "mlflow", "nowhere"], 2, "There is no nowhere"),
         (["report", "first", "second", "-o", "report.doc"], 2, "end its name in .html"),
         (["report", "first", "second", "--text", "@/nowhere.txt"], 2, "cannot be read"),
         (["run", "nothing"], 2, "run one of digits-cnn"),

@@ -8,9 +8,16 @@ from typing import Annotated
 import typer
 
 from ..db.errors import UsageError
+from . import peers
 from .shared import StoreOption, out, the_store
 
 app = typer.Typer(no_args_is_help=True, help="Bring in what was recorded without trackside.")
+
+
+app.command()(peers.tensorboard)
+app.command()(peers.csv)
+app.command()(peers.mlflow)
+app.command()(peers.wandb)
 
 
 @app.command()
