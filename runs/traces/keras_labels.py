@@ -114,7 +114,7 @@ class Labeller:
             return own, "none", None, guessed
         scopes = path.split("/")
         backward = GRADIENT.search(path) is not None
-        in_optimizer = len(scopes) > 1 and not backward and _number_free(scopes[0]) in self.optimizers
+        in_optimizer = len(scopes) > 1 and not backward and _number_free(scopes[0]).lower() in self.optimizers
         if in_optimizer or CLIPPING.match(path):
             return "optimizer", "none", None, guessed
         if LOSS.search(path):
@@ -171,4 +171,4 @@ def _updating_scopes(paths: Sequence[str], scopes: Scopes) -> set[str]:
         top, _, rest = path.partition("/")
         if rest and UPDATE.match(rest.rpartition("/")[2]) and scopes.layer(path) is None:
             counts[_number_free(top)] = counts.get(_number_free(top), 0) + 1
-    return {top for top, count in counts.items() if count > 1 and top not in models | {"gradient_tape"}}
+    return {top.lower() for top, count in counts.items() if count > 1 and top not in models | {"gradient_tape"}}

@@ -105,6 +105,24 @@ def test_a_lost_name_is_inferred(instruction, path):
     assert (origin.path, origin.inferred) == (path, True)
 
 
+def test_a_gradient_fused_into_an_optimizers_update_names_what_feeds_it():
+    program = Program()
+    path = "gradient_tape/net_1/conv1_1/convolution/Conv2DBackpropFilter"
+    update = program.computation(("p", "parameter"), ("t", "copy", path, ("p",)), ("a", "add", "SGD/add", ("t",)))
+    program.computation(
+        ("kernel", "parameter"),
+        ("forward", "convolution", CONV, ("kernel",)),
+        ("lost", "convolution", "", ("forward",)),
+        ("update_fusion", "fusion", "SGD/add", ("lost",), (), (update,)),
+        ("rate", "copy", "", ("kernel",)),
+        ("decayed", "multiply", "SGD/mul", ("rate",)),
+    )
+    found = origins(program.bytes())[1]
+    assert (found["lost"].path, found["lost"].inferred) == (path, True)
+    assert found["update_fusion"].path == "SGD/add"
+    assert found["decayed"].path == "SGD/mul"
+
+
 def test_rows_of_a_compiled_step_say_what_is_inferred(made):
     made.program("a_inference_step_1(7)", training_step().bytes())
 
