@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -51,6 +52,7 @@ def create_app(
     host: str = "127.0.0.1",
     token: str | None = None,
     tensorboard_url: str | None = None,
+    tensorboard_folder: Path | None = None,
 ) -> Dash:
     """Build the dashboard of one store. Nothing is global: several apps can live in one process.
 
@@ -59,6 +61,7 @@ def create_app(
         host: address the app will be served on; decides which Host headers are answered.
         token: what visitors must show; required when `host` is not a loopback address.
         tensorboard_url: address of a TensorBoard to link runs to.
+        tensorboard_folder: the folder it watches, where that is ours to write to.
 
     Raises:
         UsageError: if other machines could reach it without a token, or an address is malformed.
@@ -66,7 +69,7 @@ def create_app(
     check_binding(host, token)
     source = StoreSource(store_url)
     reader = ProfileReader(source)
-    links = TensorBoardLinks(tensorboard_url)
+    links = TensorBoardLinks(tensorboard_url, tensorboard_folder)
     server = Flask("trackside.dashboard", static_folder=None)
     app = Dash(
         "trackside.dashboard",
@@ -90,7 +93,7 @@ def create_app(
     profile.register(app, source, reader, links)
     claims.register(app, source)
     add_downloads(server, source)
-    add_profile_routes(server, source, reader)
+    add_profile_routes(server, source, reader, links)
     _compress(server)
     _cache(server)
     protect(server, host=host, token=token, script_hashes=list(app.csp_hashes()))

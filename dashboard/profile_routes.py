@@ -6,16 +6,22 @@ import math
 from urllib.parse import quote
 
 import orjson
-from flask import Flask, Response, request
+from flask import Flask, Response, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
 
 from ..db.errors import StoreError, TracksideError, UsageError
+from ..db.records import RunInfo
+from ..runs.traces.exporting import merged_traces, tensorboard_folder
 from .comparison import Comparison, load
-from .profile_reader import ProfileReader
+from .profile_reader import NO_TRACE, ProfileReader
 from .source import StoreSource
+from .tensorboard import TensorBoardLinks, folder_name
+
+MOST_CHARACTERS = 80
 
 
-def add_profile_routes(server: Flask, source: StoreSource, reader: ProfileReader) -> None:
-    """Add `/profile/timeline` and `/profile/raw`."""
+def add_profile_routes(server: Flask, source: StoreSource, reader: ProfileReader, links: TensorBoardLinks) -> None:
+    """Add `/profile/timeline`, `/profile/raw`, `/profile/merged` and `/profile/tensorboard`."""
 
     @server.get("/profile/timeline")
     def timeline() -> Response:
@@ -39,6 +45,41 @@ def add_profile_routes(server: Flask, source: StoreSource, reader: ProfileReader
         except TracksideError as error:
             return Response(str(error) + "\n", _status(error), mimetype="text/plain")
         return _file(content, trace.name or f"trace-{run.id}", trace.media_type or "application/octet-stream")
+
+    @server.get("/profile/merged")
+    def merged() -> Response:
+        try:
+            comparison = _chosen(source, request.args.get("runs", ""))
+            content = merged_traces(source(), _named(comparison))
+        except TracksideError as error:
+            return Response(str(error) + "\n", _status(error), mimetype="text/plain")
+        names = "-".join(comparison.labels.values())
+        return _file(content, f"{names[:MOST_CHARACTERS]}.trace.json.gz", "application/gzip")
+
+    @server.get("/profile/tensorboard")
+    def tensorboard() -> AnyResponse:
+        try:
+            if links.folder is None:
+                raise UsageError(
+                    "Start the dashboard with --tensorboard: only then can it give TensorBoard the traces."
+                )
+            comparison = _chosen(source, request.args.get("runs", ""))
+            named = [(run, f"{folder_name(run)}-profile") for run, _ in _named(comparison)]
+            written = tensorboard_folder(source(), named, links.folder)
+        except TracksideError as error:
+            return Response(str(error) + "\n", _status(error), mimetype="text/plain")
+        return redirect(links.profile_url(written[0]))
+
+
+def _named(comparison: Comparison) -> list[tuple[RunInfo, str]]:
+    """The runs that have a trace, with their labels.
+
+    Raises:
+        UsageError: if none has.
+    """
+    if not comparison.traced:
+        raise UsageError(NO_TRACE)
+    return [(run, comparison.labels[run.id]) for run in comparison.runs if run.id in comparison.traced]
 
 
 def _chosen(source: StoreSource, references: str) -> Comparison:

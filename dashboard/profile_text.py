@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from ..runs.traces.records import Direction, Family, Part
 from .formats import NOTHING
@@ -34,14 +35,26 @@ def family_name(family: Family, direction: Direction) -> str:
     return family.capitalize() if direction == "none" else f"{family.capitalize()}, {direction}"
 
 
-def milliseconds(value: float | None) -> str:
-    """A time in the one unit of a table of times, so that its column can be read downwards: `24.5 ms`, `0.31 ms`."""
-    if value is None or not math.isfinite(value):
-        return NOTHING
-    size = abs(value) * 1e3
-    if 0 < size < 0.005:
-        return "<0.01 ms"
-    return f"{value * 1e3:,.0f} ms" if size >= 1000 else f"{value * 1e3:.{1 if size >= 100 else 2}f} ms"
+Writer = Callable[[float | None], str]
+"""How the times of one table are written."""
+
+
+def times_like(largest: float) -> Writer:
+    """Times in one unit, the one that suits the largest of a table, so that its columns can be read downwards.
+
+    `24.50 ms` and `0.31 ms`, or `4.843 ms` and `0.062 ms`.
+    """
+    scales = ((1e-3, 1e6, "µs", 1), (1e-2, 1e3, "ms", 3), (10.0, 1e3, "ms", 2))
+    _, factor, unit, digits = next((one for one in scales if largest < one[0]), (math.inf, 1.0, "s", 2))
+    smallest = 0.5 * 10.0**-digits
+
+    def write(value: float | None) -> str:
+        if value is None or not math.isfinite(value):
+            return NOTHING
+        scaled = value * factor
+        return f"<{2 * smallest:g} {unit}" if 0 < scaled < smallest else f"{scaled:,.{digits}f} {unit}"
+
+    return write
 
 
 def ratio(value: float | None, base: float | None) -> str:
@@ -52,12 +65,14 @@ def ratio(value: float | None, base: float | None) -> str:
     return f"{times:.3g}×" if times >= 0.01 else "<0.01×"
 
 
-def difference(value: float | None, base: float | None) -> str:
-    """Signed difference of two times: `+3.1 ms`."""
+def difference(value: float | None, base: float | None, write: Writer) -> str:
+    """Signed difference of two times: `+3.10 ms`; 0 where it would be written so."""
     if value is None or base is None:
         return NOTHING
-    change = value - base
-    return "0" if change == 0 else ("+" if change > 0 else "−") + milliseconds(abs(change))
+    written = write(abs(value - base))
+    if value == base or written.startswith("<"):
+        return "0" if value == base else f"±{written}"
+    return ("+" if value > base else "−") + written
 
 
 def share(value: float | None, total: float) -> str:

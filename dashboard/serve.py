@@ -42,6 +42,7 @@ def serve(
     token = token or os.environ.get("TRACKSIDE_TOKEN") or None
     check_binding(host, token)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a short queue at page load is no news
+    folder = None
     with ExitStack() as stack:
         if tensorboard and tensorboard_url is None:
             runs = StoreSource(store_url)
@@ -49,9 +50,9 @@ def serve(
             child = TensorBoardChild(runs)
             stack.callback(child.stop)
             child.start()
-            tensorboard_url = child.url
+            tensorboard_url, folder = child.url, child.folder
             print(f"TensorBoard at {child.url}", flush=True)
-        app = create_app(store_url, host=host, token=token, tensorboard_url=tensorboard_url)
+        app = create_app(store_url, host=host, token=token, tensorboard_url=tensorboard_url, tensorboard_folder=folder)
         source = app.server.extensions["trackside_source"]
         stack.callback(source.close)
         try:

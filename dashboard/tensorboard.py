@@ -25,21 +25,29 @@ class TensorBoardLinks:
 
     Args:
         base_url: address of the TensorBoard, http or https; None for no links.
+        folder: the folder it watches, where that is ours: traces are laid out in there for its Profile tab.
 
     Raises:
         UsageError: if the address is no http or https URL.
     """
 
-    def __init__(self, base_url: str | None = None) -> None:
+    def __init__(self, base_url: str | None = None, folder: Path | None = None) -> None:
         if base_url is not None and urlsplit(base_url).scheme not in ("http", "https"):
             raise UsageError(f"The TensorBoard address {base_url!r} must begin with http:// or https://.")
         self.base_url = base_url.rstrip("/") if base_url else None
+        self.folder = folder if self.base_url else None
 
     def url(self, run: RunInfo) -> str | None:
         """Where TensorBoard shows this run; None where it wrote no event files or there is no TensorBoard."""
         if self.base_url is None or not run.log_directory:
             return None
         return f"{self.base_url}/?{urlencode({'runFilter': folder_name(run)})}#timeseries"
+
+    def profile_url(self, trace: Path) -> str:
+        """Where the Profile tab shows a trace: `<run>/plugins/profile/<time>/<host>.xplane.pb` in `folder`."""
+        run, moment = trace.parents[3].name, trace.parent.name
+        query = {"tool": "trace_viewer@", "run": f"{run}/{moment}", "host": trace.name.removesuffix(".xplane.pb")}
+        return f"{self.base_url}/?{urlencode(query)}#profile"
 
 
 def folder_name(run: RunInfo) -> str:
@@ -70,6 +78,11 @@ class TensorBoardChild:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = Event()
         self._scanner: Thread | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that it watches, while it runs."""
+        return self._folder
 
     def start(self) -> None:
         """Start the process and begin to follow the store's runs."""

@@ -2,8 +2,9 @@
 
     python docs/take_screenshots.py
 
-trains the small network of `trackside demo` in both frameworks, serves the dashboard, opens the comparison in headless
-Chromium and writes `images/compare-light.png` and `images/compare-dark.png`. To show runs that are there already:
+trains the small network of `trackside demo` in both frameworks, serves the dashboard, opens the comparison and the
+profile in headless Chromium and writes `images/compare-light.png`, `images/profile-light.png` and the same in dark. To
+show runs that are there already:
 
     python docs/take_screenshots.py --store sqlite:///runs.db RUN RUN
 
@@ -19,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from playwright.sync_api import expect, sync_playwright
 import trackside
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Locator, Page
 
 IMAGES = Path(__file__).parent / "images"
 SCHEMES = ("light", "dark")
@@ -42,7 +43,7 @@ WAIT_MILLISECONDS = 60_000
 
 
 def main() -> None:
-    """Train if no run was named, then take both pictures."""
+    """Train if no run was named, then take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="ids or names; none: train digits-cnn")
     parser.add_argument("--store", help="URL of the store that has them")
@@ -52,7 +53,7 @@ def main() -> None:
         store, names = arguments.store, arguments.runs
         if not names:
             store = f"sqlite:///{folder}/trackside.db"
-            subprocess.run([*_trackside(), "run", "digits-cnn", "--store", store], check=True)
+            subprocess.run([*_trackside(), "run", "digits-cnn", "--profile", "--store", store], check=True)
             names = ["digits-cnn-torch", "digits-cnn-tensorflow"]
         with trackside.open_store(store) as opened:
             ids = [opened.run(name).id for name in names]
@@ -60,9 +61,13 @@ def main() -> None:
             found = _chromium(playwright.chromium.executable_path)
             browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
             for scheme in SCHEMES:
-                path = IMAGES / f"compare-{scheme}.png"
-                _take(browser, f"{address}/compare?runs={','.join(ids)}&{arguments.query}", scheme, path)
-                print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
+                runs = ",".join(ids)
+                for url, path, ready in (
+                    (f"{address}/compare?runs={runs}&{arguments.query}", IMAGES / f"compare-{scheme}.png", _compared),
+                    (f"{address}/profile?runs={runs}", IMAGES / f"profile-{scheme}.png", _profiled),
+                ):
+                    _take(browser, url, scheme, path, ready)
+                    print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
             browser.close()
 
 
@@ -86,8 +91,23 @@ def _dashboard(store: str | None) -> Iterator[str]:
             process.terminate()
 
 
-def _take(browser: Browser, url: str, scheme: str, path: Path) -> None:
-    """Open the page in one colour scheme, wait until everything on it is drawn, and write the picture."""
+def _compared(page: Page) -> Locator:
+    """Waits until the comparison is drawn; the last thing that the picture shows."""
+    loss = page.get_by_role("region", name="Curves of train/loss")
+    expect(loss.locator(".scatterlayer path.js-line").first).to_be_attached(timeout=WAIT_MILLISECONDS)
+    expect(page.get_by_role("columnheader", name="Step time, median")).to_be_visible(timeout=WAIT_MILLISECONDS)
+    return loss
+
+
+def _profiled(page: Page) -> Locator:
+    """The same of the profile."""
+    families = page.get_by_role("region", name="Operator families")
+    expect(families.locator("tbody tr").first).to_be_visible(timeout=WAIT_MILLISECONDS)
+    return families
+
+
+def _take(browser: Browser, url: str, scheme: str, path: Path, ready: Callable[[Page], Locator]) -> None:
+    """Open a page in one colour scheme, wait until everything on it is drawn, and write the picture."""
     context = browser.new_context(
         viewport={"width": WIDTH, "height": 1200},
         device_scale_factor=SCALE,
@@ -95,12 +115,10 @@ def _take(browser: Browser, url: str, scheme: str, path: Path) -> None:
     )
     page = context.new_page()
     page.goto(url)
-    loss = page.get_by_role("region", name="Curves of train/loss")
-    expect(loss.locator(".scatterlayer path.js-line").first).to_be_attached(timeout=WAIT_MILLISECONDS)
-    expect(page.get_by_role("columnheader", name="Step time, median")).to_be_visible(timeout=WAIT_MILLISECONDS)
+    last = ready(page)
     page.wait_for_load_state("networkidle")
     path.parent.mkdir(exist_ok=True)
-    box = loss.bounding_box()
+    box = last.bounding_box()
     assert box is not None
     shown = {"x": 0.0, "y": 0.0, "width": float(WIDTH), "height": box["y"] + box["height"] + MARGIN}
     page.screenshot(path=path, animations="disabled", full_page=True, clip=shown)  # type: ignore[arg-type]

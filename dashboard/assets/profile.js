@@ -168,7 +168,7 @@
       if (!response.ok) return say(await response.text());
       const buffer = await response.arrayBuffer();
       if (!(await answered)) return say("Perfetto did not answer: it needs the internet. Download the trace and open it there.");
-      opened.postMessage({ perfetto: { buffer, title: "trackside", fileName: "trackside.json" } }, PERFETTO, [buffer]);
+      opened.postMessage({ perfetto: { buffer, title: "trackside", fileName: "trackside.json.gz" } }, PERFETTO, [buffer]);
       say("Opened in Perfetto.");
     } catch (failed) {
       say("The trace could not be fetched: is the dashboard still running?");

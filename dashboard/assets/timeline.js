@@ -295,8 +295,9 @@
       }
       if (size > 34) {
         context.fillStyle = own < 0 ? this.colors.text : dark(color) ? "#ffffff" : "#15181d";
-        const name = data.names[data.name[at]];
         const room = Math.floor((size - 8) / 5.6);
+        const whole = data.names[data.name[at]];
+        const name = whole.length > room ? whole.split("::").pop() : whole;
         if (room > 3) context.fillText(name.length > room ? name.slice(0, room - 1) + "…" : name, left + 4, y + ROW / 2 - 0.5);
       }
       context.globalAlpha = 1;

@@ -22,9 +22,10 @@ from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
 from ..theme import FAMILY_COLORS
 from . import compare_header, compare_parity, profile_links
+from .profile_families import families_card
 from .profile_operators import columns, head, operators_card
 from .profile_steps import timeline_card
-from .profile_wall import families_card, wall_card
+from .profile_wall import wall_card
 
 POLL_MILLISECONDS = 1000
 

@@ -45,7 +45,30 @@ def menu(profiles: Sequence[RunProfile], comparison: Comparison, links: TensorBo
     having = [one for one in profiles if one.trace is not None]
     if not having:
         return None
+    ids = ",".join(one.run.id for one in having)
+    both = "both traces" if len(having) == 2 else "all traces" if len(having) > 2 else "the trace"
     entries: list[Component] = [
+        html.Button(
+            ["Open in Perfetto", icon("external")],
+            type="button",
+            className="menu-entry",
+            title=f"Opens ui.perfetto.dev with {both}; needs the internet. The traces stay in the browser.",
+            **{"data-perfetto": f"/profile/merged?runs={ids}"},
+        ),
+        html.P("Needs the internet; the traces stay in your browser.", className="soft menu-note"),
+    ]
+    if links.folder is not None:
+        entries.append(
+            html.A(
+                ["TensorBoard Profile", icon("external")],
+                href=f"/profile/tensorboard?runs={ids}",
+                target="_blank",
+                rel="noreferrer",
+                className="menu-entry",
+            )
+        )
+    entries.append(html.A(f"Download {both} as one Chrome trace", href=f"/profile/merged?runs={ids}", download=""))
+    entries += [
         html.A(
             f"Trace of {comparison.labels[one.run.id]}, as recorded",
             href=f"/profile/raw?run={one.run.id}",
@@ -56,7 +79,7 @@ def menu(profiles: Sequence[RunProfile], comparison: Comparison, links: TensorBo
     return html.Details(
         [
             html.Summary([icon("download"), "Traces"], className="button"),
-            html.Div(entries),
+            html.Div([*entries, html.P(id="perfetto-said", className="soft menu-note", role="status")]),
         ],
         className="menu wide",
     )

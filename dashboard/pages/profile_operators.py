@@ -13,7 +13,7 @@ from dash.development.base_component import Component
 from ...runs.traces.records import Direction, Family, Profile
 from ..profile_query import ProfileQuery
 from ..profile_text import family_name
-from .profile_wall import dot
+from .profile_families import dot
 
 MOST_ROWS = 4000
 NAMED: dict[str, str] = {"operator": "Operator", "layer": "Layer"}

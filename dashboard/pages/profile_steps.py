@@ -14,7 +14,7 @@ from ..comparison import Comparison
 from ..profile_query import ProfileQuery
 from ..profile_reader import RunProfile
 from ..theme import FAMILY_COLORS
-from .profile_wall import dot
+from .profile_families import dot
 
 
 def timeline_card(shown: Sequence[RunProfile], comparison: Comparison, query: ProfileQuery) -> Component:

@@ -1,4 +1,4 @@
-"""Top of the Profile page: the wall clock of a step as bars that add up to it, and the families of operators."""
+"""Top of the Profile page: the wall clock of a step as bars that add up to it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dash import html
 from dash.development.base_component import Component
 
-from ...runs.traces.records import PARTS, Direction, Family, Part, Profile
+from ...runs.traces.records import PARTS, Part, Profile
 from ..badges import swatch
 from ..comparison import Comparison
 from ..formats import seconds
 from ..profile_reader import RunProfile
-from ..profile_rows import FamilyRow
-from ..profile_text import PART_MEANINGS, PART_NAMES, difference, family_name, milliseconds, ratio, share
+from ..profile_text import PART_MEANINGS, PART_NAMES, Writer, difference, ratio, share, times_like
 from ..theme import PART_COLORS
 
 LABELLED_SHARE = 0.07  # of the widest bar: a narrower piece has no room for its time
@@ -61,7 +60,7 @@ def _bar(run_id: str, profile: Profile, comparison: Comparison, longest: float, 
             html.Div([swatch(comparison.strokes[run_id]), comparison.labels[run_id]], className="run wall-run"),
             html.Div(html.Div(pieces, className="wall", style={"width": width}), className="wall-track"),
             html.Div(
-                [html.Strong(milliseconds(step)), html.Span("" if place == 0 else ratio(step, base), className="soft")],
+                [html.Strong(seconds(step)), html.Span("" if place == 0 else ratio(step, base), className="soft")],
                 className="wall-total",
             ),
         ],
@@ -71,10 +70,10 @@ def _bar(run_id: str, profile: Profile, comparison: Comparison, longest: float, 
 
 def _piece(part: Part, value: float, step: float, longest: float) -> Component:
     name = PART_NAMES[part]
-    said = f"{name}: {milliseconds(value)} a step, {share(value, step)} – {PART_MEANINGS[part]}"
+    said = f"{name}: {seconds(value)} a step, {share(value, step)} – {PART_MEANINGS[part]}"
     wide = value / longest >= LABELLED_SHARE if longest else False
     return html.Span(
-        html.Span([html.B(name), " ", milliseconds(value)]) if wide else None,
+        html.Span([html.B(name), " ", seconds(value)]) if wide else None,
         className="piece pale" if part in PALE else "piece",
         style={"flexGrow": value / step, "background": PART_COLORS[part]},
         title=said,
@@ -98,30 +97,37 @@ def _table(shown: Sequence[tuple[str, Profile]], parts: Sequence[Part], comparis
             html.Th(text, scope="col", className="number", title=f"{labels[1]} against {labels[0]}")
             for text in ("Difference", "Ratio")
         ]
+    steps = [_step(profile) for _, profile in shown]
+    write = times_like(max(steps))
     rows = [
         _row(
             [html.Span(className="dot", style={"background": PART_COLORS[part]}), PART_NAMES[part]],
             [profile.split.get(part, 0.0) for _, profile in shown],
-            [_step(profile) for _, profile in shown],
+            steps,
             PART_MEANINGS[part],
+            write,
         )
         for part in parts
     ]
-    steps = [_step(profile) for _, profile in shown]
-    rows.append(_row(["Whole step"], steps, steps, "the parts add up to it", total=True))
+    rows.append(_row(["Whole step"], steps, steps, "the parts add up to it", write, total=True))
     return html.Table([html.Thead(html.Tr(heads)), html.Tbody(rows)], className="plain wall-table")
 
 
 def _row(
-    name: list[Component | str], values: Sequence[float], steps: Sequence[float], meaning: str, total: bool = False
+    name: list[Component | str],
+    values: Sequence[float],
+    steps: Sequence[float],
+    meaning: str,
+    write: Writer,
+    total: bool = False,
 ) -> Component:
     cells = [html.Th(name, scope="row", title=meaning)]
     for value, step in zip(values, steps, strict=True):
         percent = None if total else html.Span(share(value, step), className="soft percent")
-        cells.append(html.Td([milliseconds(value), percent], className="number"))
+        cells.append(html.Td([write(value), percent], className="number"))
     if len(values) == 2:
         cells += [
-            html.Td(difference(values[1], values[0]), className="number"),
+            html.Td(difference(values[1], values[0], write), className="number"),
             html.Td(ratio(values[1], values[0]), className="number"),
         ]
     return html.Tr(cells, className="total" if total else "")
@@ -145,81 +151,3 @@ def caption(label: str, profile: Profile) -> str:
     named = profile.classified_fraction
     known = f"; {100 * named:.1f} % of operator time has a family" if named == named else ""
     return f"{label}: {counted}{which}{paid}{known}."
-
-
-def families_card(
-    rows: Sequence[FamilyRow], shown: Sequence[RunProfile], comparison: Comparison, chosen: str | None
-) -> list[Component]:
-    """Families side by side; each is a button that narrows the table of operators to it."""
-    widest = max((value or 0.0 for row in rows for value in row.seconds), default=0.0)
-    pair = len(shown) == 2
-    heads = [html.Th("Family", scope="col")]
-    for one in shown:
-        heads.append(
-            html.Th(
-                html.Span([swatch(comparison.strokes[one.run.id]), comparison.labels[one.run.id]], className="run"),
-                scope="col",
-                colSpan=2,
-            )
-        )
-    if pair:
-        heads += [html.Th(text, scope="col", className="number") for text in ("Difference", "Ratio")]
-    body = [_family(row, widest, chosen, pair) for row in rows]
-    return [
-        html.Div(
-            html.Table([html.Thead(html.Tr(heads)), html.Tbody(body)], className="plain families"), className="scroll"
-        ),
-        html.P(
-            "Self time of operators a step, summed over the threads that the step waits for: with several at work it "
-            "can be more than the step. Choose a family to see its operators and layers below.",
-            className="soft card-body caption",
-        ),
-    ]
-
-
-def _family(row: FamilyRow, widest: float, chosen: str | None, pair: bool) -> Component:
-    pressed = chosen in (row.key, row.family)
-    cells = [
-        html.Th(
-            html.Button(
-                [dot(row.family, row.direction), family_name(row.family, row.direction)],
-                type="button",
-                className="family",
-                title="Show its operators and layers only" if not pressed else "Show all operators again",
-                **{"data-set": f"family={row.key}", "aria-pressed": "true" if pressed else "false"},
-            ),
-            scope="row",
-        )
-    ]
-    for value, guessed in zip(row.seconds, row.inferred, strict=True):
-        width = 100 * (value or 0.0) / widest if widest else 0.0
-        note = f"{100 * guessed:.0f} % of it is inferred" if guessed else ""
-        cells += [
-            html.Td(
-                html.Div(
-                    className=f"bar {row.direction}",
-                    style={"width": f"{width:.2f}%", "backgroundColor": f"var(--family-{row.family})"},
-                )
-                if value is not None
-                else None,
-                className="bar-cell",
-            ),
-            html.Td(
-                [milliseconds(value), html.Span("~", className="soft", title=note) if guessed > 0.01 else None],
-                className="number",
-            ),
-        ]
-    if pair:
-        first, second = row.seconds
-        cells += [
-            html.Td(difference(second, first), className="number"),
-            html.Td(ratio(second, first), className="number"),
-        ]
-    return html.Tr(cells, className="chosen" if pressed else "")
-
-
-def dot(family: Family, direction: Direction = "forward") -> Component:
-    """A family's colour; hatched for the backward pass."""
-    return html.Span(
-        className=f"dot {direction}", style={"backgroundColor": f"var(--family-{family})"}, **{"aria-hidden": "true"}
-    )

@@ -12,6 +12,7 @@ from dash.exceptions import PreventUpdate
 from ...db.errors import RunNotFoundError
 from ...db.records import RunInfo
 from ...db.store import Store
+from ...runs.traces.reading import traces
 from ..badges import framework_badge, icon, state_badge
 from ..comparison import LIVE_STATES
 from ..query import RunQuery
@@ -41,7 +42,7 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
             dcc.Interval(id="run-tick", interval=POLL_MILLISECONDS, disabled=run.state not in LIVE_STATES),
             dcc.Store(id="run-id", data=run.id),
             dcc.Store(id="run-shown", data=_state(store, run)),
-            html.Div(_head(run, links), id="run-head"),
+            html.Div(_head(store, run, links), id="run-head"),
             _edit(run),
             html.Div(run_sections.sections(store, run), id="run-sections", className="run-sections"),
         ]
@@ -68,7 +69,7 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         now = _state(store, run)
         if now == shown:
             return no_update, no_update, no_update, run.state not in LIVE_STATES
-        return _head(run, links), run_sections.sections(store, run), now, run.state not in LIVE_STATES
+        return _head(store, run, links), run_sections.sections(store, run), now, run.state not in LIVE_STATES
 
     @app.callback(
         Output("run-head", "children", allow_duplicate=True),
@@ -100,7 +101,7 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
             changed = True
         if not changed:
             raise PreventUpdate  # what appeared with the page
-        return _head(store.run(run_id), links), "Saved"
+        return _head(store, store.run(run_id), links), "Saved"
 
     @app.callback(
         Output("run-head", "children", allow_duplicate=True),
@@ -114,7 +115,7 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         run = store.run(run_id)
         store.delete(run) if run.deleted is None else store.restore(run)
         run = store.run(run_id)
-        return _head(run, links), _trash_label(run)
+        return _head(store, run, links), _trash_label(run)
 
 
 def _state(store: Store, run: RunInfo) -> str:
@@ -123,10 +124,11 @@ def _state(store: Store, run: RunInfo) -> str:
     return repr((points, run.state, run.last_step, len(store.events(run)), len(store.artifacts(run)), run.warnings))
 
 
-def _head(run: RunInfo, links: TensorBoardLinks) -> list[Component]:
+def _head(store: Store, run: RunInfo, links: TensorBoardLinks) -> list[Component]:
     address = links.url(run)
     buttons: list[Component | None] = [
         dcc.Link("Curves and step times", href=f"/compare?runs={run.id}", className="button primary"),
+        dcc.Link("Profile", href=f"/profile?runs={run.id}", className="button") if traces(store, run) else None,
         html.A(["TensorBoard", icon("external")], href=address, target="_blank", rel="noreferrer", className="button")
         if address
         else None,

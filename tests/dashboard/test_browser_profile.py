@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
+import threading
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from trackside.db.store import Store
+from trackside.runs.traces import reading
 
 Runs = Callable[..., str]
 
@@ -50,7 +57,7 @@ def test_two_runs_add_up_side_by_side(dashboard: str, page: Page, profiled: Runs
         grown = pieces.evaluate_all("all => all.map(one => one.getBoundingClientRect().width)")
         assert abs(sum(grown) - widths[bar]) < 2
     families = page.get_by_role("region", name="Operator families")
-    expect(families.get_by_role("row", name="Convolution, backward")).to_contain_text("2.80 ms")
+    expect(families.get_by_role("row", name="Convolution, backward")).to_contain_text("2.800 ms")
     expect(page.locator("#timeline")).to_have_attribute("data-drawn", DRAWN, timeout=PATIENCE)
     assert hosts == {urlsplit(dashboard).netloc}
 
@@ -139,6 +146,27 @@ def test_runs_without_a_trace_or_with_a_broken_one_say_so(
     expect(page.get_by_role("columnheader", name="Ratio")).to_have_count(0)  # alone there is nothing to compare with
 
 
+def test_a_trace_that_takes_long_is_waited_for_without_hanging_the_page(
+    dashboard: str, page: Page, profiled: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed, go = reading.analysed, threading.Event()
+
+    def slowly(store: Store, run: str) -> list[reading.Analysed]:
+        go.wait(20)
+        return analysed(store, run)
+
+    monkeypatch.setattr(reading, "analysed", slowly)
+    page.goto(f"{dashboard}/profile?runs={profiled('one')}")
+    expect(page.get_by_text("Reading the trace of one")).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("link", name="Claims").click()  # everything else goes on
+    expect(page.get_by_role("heading", name="Claims", exact=True)).to_be_visible(timeout=PATIENCE)
+    page.go_back()
+    expect(page.get_by_text("Reading the trace of one")).to_be_visible(timeout=PATIENCE)
+    go.set()
+    expect(page.locator(".wall")).to_have_count(1, timeout=PATIENCE)
+    expect(names(page).first).to_be_visible(timeout=PATIENCE)
+
+
 def test_compare_leads_to_the_profile_and_back(dashboard: str, page: Page, profiled: Runs, train: Runs) -> None:
     a, b = profiled("one"), profiled("two")
     page.goto(f"{dashboard}/compare?runs={a},{b}")
@@ -152,10 +180,34 @@ def test_compare_leads_to_the_profile_and_back(dashboard: str, page: Page, profi
     expect(page.get_by_role("link", name="Profile")).to_have_count(0)
 
 
-def test_traces_are_downloaded_as_recorded(dashboard: str, page: Page, profiled: Runs) -> None:
+def test_perfetto_is_handed_both_traces(dashboard: str, page: Page, profiled: Runs) -> None:
+    """A stand-in for ui.perfetto.dev that answers as the real one does; nothing leaves this machine."""
+    script = """<title>waiting</title><script>addEventListener('message', (event) => {
+        if (event.data === 'PING') return event.source.postMessage('PONG', event.origin);
+        document.title = event.data.perfetto.buffer.byteLength + ' ' + event.data.perfetto.fileName;
+    })</script>"""
+
+    def answer(route: Route) -> None:
+        route.fulfill(body=script, content_type="text/html")
+
+    page.context.route("https://ui.perfetto.dev/**", answer)
+    open_profile(page, dashboard, profiled("one"), profiled("two"))
+    page.get_by_text("Traces", exact=True).click()
+    with page.expect_popup() as opened:
+        page.get_by_role("button", name="Open in Perfetto").click()
+    expect(opened.value).to_have_title(re.compile(r"\d{3,} .*json"), timeout=PATIENCE)
+    expect(page.locator("#perfetto-said")).to_have_text("Opened in Perfetto.")
+
+
+def test_traces_are_downloaded_as_recorded_and_merged(dashboard: str, page: Page, profiled: Runs) -> None:
     a, b = profiled("one"), profiled("two")
     open_profile(page, dashboard, a, b)
     page.get_by_text("Traces", exact=True).click()
     with page.expect_download() as raw:
         page.get_by_role("link", name="Trace of one, as recorded").click()
     assert raw.value.suggested_filename == "one.pt.trace.json"
+    page.get_by_text("Traces", exact=True).click()
+    with page.expect_download() as merged:
+        page.get_by_role("link", name="as one Chrome trace").click()
+    events = json.loads(gzip.decompress(merged.value.path().read_bytes()))["traceEvents"]
+    assert len({event["pid"] for event in events}) == 2

@@ -12,7 +12,7 @@ from trackside.dashboard.background import Background
 from trackside.dashboard.profile_query import ProfileQuery
 from trackside.dashboard.profile_rows import family_rows, layer_cells, operator_cells, table_rows, within
 from trackside.dashboard.profile_slices import MOST_LANES, StepSlices
-from trackside.dashboard.profile_text import difference, milliseconds, ratio, share
+from trackside.dashboard.profile_text import difference, ratio, share, times_like
 from trackside.dashboard.theme import FAMILY_COLORS, PART_COLORS
 from trackside.db.errors import StoreUnreachableError, UsageError
 from trackside.runs.traces.records import FAMILIES, PARTS, Operator, Profile, Slice, TraceContext
@@ -172,11 +172,15 @@ def test_malformed_query_falls_back_to_defaults() -> None:
 
 
 def test_words_for_what_is_missing_small_or_equal() -> None:
-    assert [milliseconds(value) for value in (None, 0.0, 1e-9, 0.0245, 0.3, 12.0)] == [
-        "–", "0.00 ms", "<0.01 ms", "24.50 ms", "300.0 ms", "12,000 ms",
+    write = times_like(0.3)
+    assert [write(value) for value in (None, 0.0, 1e-9, 0.0245, 0.3)] == [
+        "–", "0.00 ms", "<0.01 ms", "24.50 ms", "300.00 ms",
     ]  # fmt: skip
+    assert [times_like(largest)(largest) for largest in (5e-4, 0.005, 12.0)] == ["500.0 µs", "5.000 ms", "12.00 s"]
     assert (ratio(2.0, 1.0), ratio(1e-9, 1.0), ratio(1.0, 0.0), ratio(None, 1.0)) == ("2×", "<0.01×", "–", "–")
-    assert (difference(0.002, 0.005), difference(0.5, 0.5), difference(None, 1.0)) == ("−3.00 ms", "0", "–")
+    assert [difference(*both, write) for both in ((0.002, 0.005), (0.5, 0.5), (None, 1.0), (0.5, 0.5 + 1e-9))] == [
+        "−3.00 ms", "0", "–", "±<0.01 ms",
+    ]  # fmt: skip
     assert (share(0.5, 1.0), share(0.004, 1.0), share(1.0, 0.0)) == ("50 %", "0.4 %", "–")
 
 

@@ -1,0 +1,94 @@
+"""Families of operators side by side on the Profile page: what takes the time, and in which run more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dash import html
+from dash.development.base_component import Component
+
+from ...runs.traces.records import Direction, Family
+from ..badges import swatch
+from ..comparison import Comparison
+from ..profile_reader import RunProfile
+from ..profile_rows import FamilyRow
+from ..profile_text import Writer, difference, family_name, ratio, times_like
+
+
+def families_card(
+    rows: Sequence[FamilyRow], shown: Sequence[RunProfile], comparison: Comparison, chosen: str | None
+) -> list[Component]:
+    """Families side by side; each is a button that narrows the table of operators to it."""
+    widest = max((value or 0.0 for row in rows for value in row.seconds), default=0.0)
+    pair = len(shown) == 2
+    heads = [html.Th("Family", scope="col")]
+    for one in shown:
+        heads.append(
+            html.Th(
+                html.Span([swatch(comparison.strokes[one.run.id]), comparison.labels[one.run.id]], className="run"),
+                scope="col",
+                colSpan=2,
+            )
+        )
+    if pair:
+        heads += [html.Th(text, scope="col", className="number") for text in ("Difference", "Ratio")]
+    write = times_like(widest)
+    body = [_family(row, widest, chosen, pair, write) for row in rows]
+    return [
+        html.Div(
+            html.Table([html.Thead(html.Tr(heads)), html.Tbody(body)], className="plain families"), className="scroll"
+        ),
+        html.P(
+            "Self time of operators a step, summed over the threads that the step waits for: with several at work it "
+            "can be more than the step. Choose a family to see its operators and layers below.",
+            className="soft card-body caption",
+        ),
+    ]
+
+
+def _family(row: FamilyRow, widest: float, chosen: str | None, pair: bool, write: Writer) -> Component:
+    pressed = chosen in (row.key, row.family)
+    cells = [
+        html.Th(
+            html.Button(
+                [dot(row.family, row.direction), family_name(row.family, row.direction)],
+                type="button",
+                className="family",
+                title="Show its operators and layers only" if not pressed else "Show all operators again",
+                **{"data-set": f"family={row.key}", "aria-pressed": "true" if pressed else "false"},
+            ),
+            scope="row",
+        )
+    ]
+    for value, guessed in zip(row.seconds, row.inferred, strict=True):
+        width = 100 * (value or 0.0) / widest if widest else 0.0
+        note = f"{100 * guessed:.0f} % of it is inferred" if guessed else ""
+        cells += [
+            html.Td(
+                html.Div(
+                    className=f"bar {row.direction}",
+                    style={"width": f"{width:.2f}%", "backgroundColor": f"var(--family-{row.family})"},
+                )
+                if value is not None
+                else None,
+                className="bar-cell",
+            ),
+            html.Td(
+                [write(value), html.Span("~", className="soft", title=note) if guessed > 0.01 else None],
+                className="number",
+            ),
+        ]
+    if pair:
+        first, second = row.seconds
+        cells += [
+            html.Td(difference(second, first, write), className="number"),
+            html.Td(ratio(second, first), className="number"),
+        ]
+    return html.Tr(cells, className="chosen" if pressed else "")
+
+
+def dot(family: Family, direction: Direction = "forward") -> Component:
+    """A family's colour; hatched for the backward pass."""
+    return html.Span(
+        className=f"dot {direction}", style={"backgroundColor": f"var(--family-{family})"}, **{"aria-hidden": "true"}
+    )
