@@ -12,12 +12,13 @@ from dash.exceptions import PreventUpdate
 
 from ...db.store import Store
 from ...runs.parity import check_parity
+from ...runs.traces.comparison import ProfileComparison, compare_profiles
 from ...runs.traces.records import Profile
 from ..badges import pending
 from ..comparison import Comparison, load
 from ..profile_query import ProfileQuery
 from ..profile_reader import ProfileReader, RunProfile
-from ..profile_rows import family_rows, layer_cells, operator_cells, table_rows, within
+from ..profile_rows import layer_cells, operator_cells, table_rows, within
 from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
 from ..theme import FAMILY_COLORS
@@ -99,12 +100,13 @@ def register(app: Dash, source: StoreSource, reader: ProfileReader, links: Tenso
         profiles = [profile for _, profile in ready]
         runs = [one for one, _ in ready]
         labels = [comparison.labels[one.run.id] for one in runs]
+        side_by_side = compare_profiles(profiles, labels)
         same_columns = shown is not None and shown[1] == query.by
         return (
-            families_card(family_rows(profiles), runs, comparison, query.family),
+            families_card(side_by_side.families, runs, comparison, query.family),
             head(query),
             no_update if same_columns else columns(profiles, labels, query),
-            _rows(profiles, labels, query),
+            _rows(side_by_side, profiles, query),
             now,
         )
 
@@ -129,10 +131,10 @@ def register(app: Dash, source: StoreSource, reader: ProfileReader, links: Tenso
     )
 
 
-def _rows(profiles: Sequence[Profile], labels: Sequence[str], query: ProfileQuery) -> list[dict[str, Any]]:
-    cells = operator_cells(profiles) if query.by == "operator" else layer_cells(profiles)
-    narrowed = [tuple(tuple(within(cell, query.family)) for cell in row) for row in cells]
-    return table_rows([row for row in narrowed if any(row)], profiles, labels, query.by)
+def _rows(side_by_side: ProfileComparison, profiles: Sequence[Profile], query: ProfileQuery) -> list[dict[str, Any]]:
+    cells = operator_cells if query.by == "operator" else layer_cells
+    narrowed = [tuple(within(cell, query.family) for cell in row) for row in cells(side_by_side, profiles)]
+    return table_rows(narrowed, profiles, side_by_side.labels, query.by)
 
 
 def _open(profiles: Sequence[RunProfile]) -> bool:

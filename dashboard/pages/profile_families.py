@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dash import html
 from dash.development.base_component import Component
 
+from ...runs.traces.comparison import FamilyRow
 from ...runs.traces.records import Direction, Family
 from ..badges import swatch
 from ..comparison import Comparison
 from ..profile_reader import RunProfile
-from ..profile_rows import FamilyRow
 from ..profile_text import Writer, difference, family_name, ratio, times_like
 
 
@@ -47,7 +47,8 @@ def families_card(
 
 
 def _family(row: FamilyRow, widest: float, chosen: str | None, pair: bool, write: Writer) -> Component:
-    pressed = chosen in (row.key, row.family)
+    key = f"{row.family}/{row.direction}"
+    pressed = chosen in (key, row.family)
     cells = [
         html.Th(
             html.Button(
@@ -55,7 +56,7 @@ def _family(row: FamilyRow, widest: float, chosen: str | None, pair: bool, write
                 type="button",
                 className="family",
                 title="Show its operators and layers only" if not pressed else "Show all operators again",
-                **{"data-set": f"family={row.key}", "aria-pressed": "true" if pressed else "false"},
+                **{"data-set": f"family={key}", "aria-pressed": "true" if pressed else "false"},
             ),
             scope="row",
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dash import html
 from dash.development.base_component import Component
 
+from ...runs.traces.comparison import compare_profiles
 from ..badges import icon, swatch
 from ..comparison import Comparison
 from ..profile_reader import RunProfile
@@ -87,23 +88,26 @@ def menu(profiles: Sequence[RunProfile], comparison: Comparison, links: TensorBo
 
 def notes_card(shown: Sequence[RunProfile], comparison: Comparison) -> Component | None:
     """What a reader of the numbers must know, run by run; None where there is nothing to say."""
-    notes = [(one, one.profile.notes) for one in shown if one.profile is not None and one.profile.notes]
-    if not notes:
+    labels = [comparison.labels[one.run.id] for one in shown]
+    said = compare_profiles([one.profile for one in shown if one.profile is not None], labels).captions[len(shown) :]
+    own = {label: [one.removeprefix(f"{label}: ") for one in said if one.startswith(f"{label}: ")] for label in labels}
+    shared = [one for one in said if not any(one.startswith(f"{label}: ") for label in labels)]
+    if not said:
         return None
     return html.Section(
         [
             html.Div(html.H2("How to read these numbers"), className="card-head"),
+            html.Div([html.P(sentence) for sentence in shared], className="card-body") if shared else None,
             html.Div(
                 [
                     html.Div(
                         [
-                            html.H3(
-                                [swatch(comparison.strokes[one.run.id]), comparison.labels[one.run.id]], className="run"
-                            ),
-                            html.Ul([html.Li(note) for note in sentences]),
+                            html.H3([swatch(comparison.strokes[one.run.id]), label], className="run"),
+                            html.Ul([html.Li(note[:1].upper() + note[1:]) for note in own[label]]),
                         ]
                     )
-                    for one, sentences in notes
+                    for one, label in zip(shown, labels, strict=True)
+                    if own[label]
                 ],
                 className="card-body trace-notes",
             ),

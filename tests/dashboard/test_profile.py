@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
 from trackside.dashboard.background import Background
 from trackside.dashboard.profile_query import ProfileQuery
-from trackside.dashboard.profile_rows import family_rows, layer_cells, operator_cells, table_rows, within
+from trackside.dashboard.profile_rows import layer_cells, operator_cells, table_rows, within
 from trackside.dashboard.profile_slices import MOST_LANES, StepSlices
 from trackside.dashboard.profile_text import difference, ratio, share, times_like
 from trackside.dashboard.theme import FAMILY_COLORS, PART_COLORS
 from trackside.db.errors import StoreUnreachableError, UsageError
+from trackside.runs.traces.comparison import compare_profiles
 from trackside.runs.traces.records import FAMILIES, PARTS, Operator, Profile, Slice, TraceContext
 
 
@@ -34,39 +36,42 @@ CONVOLUTION = Operator(
     layer="net.conv", flops=8e6, shapes="[1, 2] × [3]",
 )  # fmt: skip
 GRADIENT = Operator(name="aten::convolution_backward", family="convolution", direction="backward", self_seconds=0.2)
-GUESSED = Operator(name="fusion.1", family="convolution", direction="forward", self_seconds=0.1, inferred=True)
 READER = Operator(name="Iterator", family="data", self_seconds=9.0, background=True)
 
 
-def test_families_are_seconds_a_step_with_directions_apart_and_without_what_runs_beside_training() -> None:
-    rows = family_rows([profile(CONVOLUTION, GRADIENT, READER), profile(GUESSED, CONVOLUTION, steps=1)])
-    assert [row.key for row in rows] == ["convolution/forward", "convolution/backward"]
-    assert rows[0].seconds == pytest.approx((0.2, 0.5))
-    assert rows[0].inferred == pytest.approx((0.0, 0.2))
-    assert rows[1].seconds == (0.1, None)  # a run without such an operator is no run with zero seconds
+def rows(by: str, *profiles: Profile, family: str | None = None) -> dict[str, dict[str, Any]]:
+    labels = ["A", "B"][: len(profiles)]
+    cells = {"operator": operator_cells, "layer": layer_cells}[by]
+    found = [tuple(within(cell, family) for cell in row) for row in cells(compare_profiles(profiles, labels), profiles)]
+    return {row["name"]: row for row in table_rows(found, profiles, labels, by)}
 
 
 def test_table_has_a_row_for_the_same_work_and_says_where_else_it_is() -> None:
-    profiles = [profile(CONVOLUTION, READER), profile(CONVOLUTION, GRADIENT, steps=1)]
-    rows = {row["name"]: row for row in table_rows(operator_cells(profiles), profiles, ["A", "B"], "operator")}
-    both, only = rows["aten::conv2d"], rows["aten::convolution_backward"]
+    found = rows("operator", profile(CONVOLUTION, READER), profile(CONVOLUTION, GRADIENT, steps=1))
+    both, only = found["aten::conv2d"], found["aten::convolution_backward"]
     assert (both["self0"], both["self1"], both["difference"], both["ratio"]) == pytest.approx((0.2, 0.4, 0.2, 2.0))
     assert (both["calls0"], both["mean0"], both["flops0"], both["total1"]) == pytest.approx((2, 0.1, 4e6, 0.5))
     assert both["where"] == "all runs"
     assert (only["where"], only["self0"]) == ("only B", None)
     assert "ratio" not in only
     assert both["share0"] == 1.0  # the background has no share of it
-    assert rows["Iterator"]["share0"] is None
-    assert rows["Iterator"]["background"]
+    assert found["Iterator"]["share0"] is None
+    assert found["Iterator"]["background"]
+
+
+def test_the_same_work_of_both_frameworks_is_one_row_with_both_names() -> None:
+    keras = Operator(name="Conv2D", family="convolution", direction="forward", self_seconds=0.8, layer="conv2d")
+    (row,) = rows("operator", profile(CONVOLUTION), profile(keras)).values()
+    assert (row["name"], row["layer"], row["ratio"]) == ("aten::conv2d ~ Conv2D", "net.conv ~ conv2d", pytest.approx(2))
 
 
 def test_layers_sum_their_operators_and_a_family_narrows_them() -> None:
-    profiles = [profile(CONVOLUTION, GRADIENT)]
-    rows = table_rows(layer_cells(profiles), profiles, ["A"], "layer")
-    assert [(row["name"], row["self0"]) for row in rows] == [("net.conv", 0.2), ("no layer", 0.1)]
-    assert within([CONVOLUTION, GRADIENT, READER], "convolution") == [CONVOLUTION, GRADIENT]
-    assert within([CONVOLUTION, GRADIENT, READER], "convolution/backward") == [GRADIENT]
-    assert within([CONVOLUTION, READER], None) == [CONVOLUTION, READER]
+    one = profile(CONVOLUTION, GRADIENT)
+    assert {name: row["self0"] for name, row in rows("layer", one).items()} == {"net.conv": 0.2, "no layer": 0.1}
+    assert list(rows("layer", one, family="convolution/backward")) == ["no layer"]
+    assert within([CONVOLUTION, GRADIENT, READER], "convolution") == (CONVOLUTION, GRADIENT)
+    assert within([CONVOLUTION, GRADIENT, READER], "convolution/backward") == (GRADIENT,)
+    assert within([CONVOLUTION, READER], None) == (CONVOLUTION, READER)
 
 
 def slices(count: int, lane: str = "python") -> list[Slice]:
