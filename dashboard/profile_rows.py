@@ -76,9 +76,8 @@ def table_rows(
         beside = not any(id(one) in ids for cell, ids in zip(row, working, strict=True) for one in cell)
         entry: dict[str, Any] = {
             "id": str(number),
-            "name": _joined(
-                (one.name if by == "operator" else one.layer or "no layer" for one in cell) for cell in row
-            ),
+            "name": " ~ ".join(dict.fromkeys(_called(cell, by) for cell in row if cell)),
+            "names": _joined((one.name for one in cell) for cell in row),
             "family": first.family,
             "direction": first.direction,
             "layer": _joined((one.layer or "" for one in cell) for cell in row),
@@ -95,6 +94,14 @@ def table_rows(
             entry["ratio"] = entry["self1"] / entry["self0"] if entry["self0"] else None
         made.append(entry)
     return sorted(made, key=lambda entry: -max(entry[f"self{place}"] or 0.0 for place in range(len(profiles))))
+
+
+def _called(cell: Cell, by: str) -> str:
+    """What a run calls it: the name of the longest of its operators and how many more there are, or the layer's."""
+    if by == "layer":
+        return ", ".join(dict.fromkeys(one.layer or "no layer" for one in cell))
+    names = list(dict.fromkeys(one.name for one in sorted(cell, key=lambda one: -one.self_seconds)))
+    return names[0] + (f" +{len(names) - 1}" if len(names) > 1 else "")
 
 
 def _joined(names: Iterable[Iterable[str]]) -> str:

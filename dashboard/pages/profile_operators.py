@@ -60,6 +60,7 @@ def operators_card(query: ProfileQuery, search: str) -> Component:
                     "enableCellTextSelection": True,
                     "animateRows": False,
                     "tooltipShowDelay": 400,
+                    "includeHiddenColumnsInQuickFilter": True,
                     "localeText": {"noRowsToShow": "No operator fits.", "noMatchingRows": "No operator fits."},
                 },
                 style={"height": None},
@@ -106,17 +107,18 @@ def columns(profiles: Sequence[Profile], labels: Sequence[str], query: ProfileQu
         {
             "field": "name",
             "headerName": named,
-            "width": 300,
+            "width": 330,
             "pinned": "left" if several else None,
             "cellRenderer": "Operator",
-            "tooltipField": "name",
+            "tooltipField": "names",
         },
     ]
     if query.by == "operator":
         what += [
-            {"field": "family", "headerName": "Family", "width": 168, "cellRenderer": "Family"},
+            {"field": "family", "headerName": "Family", "width": 192, "cellRenderer": "Family"},
             {"field": "layer", "headerName": "Layer", "width": 150, "tooltipField": "layer"},
         ]
+    what.append({"field": "names", "hide": True})  # searched, and what the name's tooltip shows
     if several:
         what.append({"field": "where", "headerName": "Found in", "width": 116, "tooltipField": "where"})
     own = _group("Self time a step", "self", labels, "stepTime", 92)

@@ -15,7 +15,8 @@ from ..profile_reader import RunProfile
 from ..profile_text import PART_MEANINGS, PART_NAMES, Writer, difference, ratio, share, times_like
 from ..theme import PART_COLORS
 
-LABELLED_SHARE = 0.07  # of the widest bar: a narrower piece has no room for its time
+NAMED_SHARE = 0.13  # of the widest bar: a narrower piece has no room for its name, and below the other not for its time
+TIMED_SHARE = 0.05
 PALE = ("kernel", "other", "forward")  # parts on whose colour dark text is read better
 
 
@@ -71,9 +72,10 @@ def _bar(run_id: str, profile: Profile, comparison: Comparison, longest: float, 
 def _piece(part: Part, value: float, step: float, longest: float) -> Component:
     name = PART_NAMES[part]
     said = f"{name}: {seconds(value)} a step, {share(value, step)} – {PART_MEANINGS[part]}"
-    wide = value / longest >= LABELLED_SHARE if longest else False
+    wide = value / longest if longest else 0.0
+    label = [html.B(name), " ", seconds(value)] if wide >= NAMED_SHARE else [seconds(value)]
     return html.Span(
-        html.Span([html.B(name), " ", seconds(value)]) if wide else None,
+        html.Span(label) if wide >= TIMED_SHARE else None,
         className="piece pale" if part in PALE else "piece",
         style={"flexGrow": value / step, "background": PART_COLORS[part]},
         title=said,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -63,6 +64,16 @@ def test_the_same_work_of_both_frameworks_is_one_row_with_both_names() -> None:
     keras = Operator(name="Conv2D", family="convolution", direction="forward", self_seconds=0.8, layer="conv2d")
     (row,) = rows("operator", profile(CONVOLUTION), profile(keras)).values()
     assert (row["name"], row["layer"], row["ratio"]) == ("aten::conv2d ~ Conv2D", "net.conv ~ conv2d", pytest.approx(2))
+
+
+def test_operators_of_a_row_are_called_by_the_longest_and_all_are_found() -> None:
+    copy = Operator(name="aten::copy_", family="convolution", direction="forward", self_seconds=0.1, layer="net.conv")
+    convolution = replace(CONVOLUTION, name="aten::convolution")
+    row = next(iter(rows("layer", profile(copy, convolution)).values()))
+    assert (row["name"], row["names"]) == ("net.conv", "aten::copy_, aten::convolution")
+    cells = [((copy, convolution), (CONVOLUTION,))]
+    both = [profile(copy, convolution), profile(CONVOLUTION)]
+    assert table_rows(cells, both, ["A", "B"], "operator")[0]["name"] == "aten::convolution +1 ~ aten::conv2d"
 
 
 def test_layers_sum_their_operators_and_a_family_narrows_them() -> None:
