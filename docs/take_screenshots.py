@@ -95,7 +95,7 @@ def _compared(page: Page) -> Locator:
     """Waits until the comparison is drawn; the last thing that the picture shows."""
     loss = page.get_by_role("region", name="Curves of train/loss")
     expect(loss.locator(".scatterlayer path.js-line").first).to_be_attached(timeout=WAIT_MILLISECONDS)
-    expect(page.get_by_role("columnheader", name="Step time, median")).to_be_visible(timeout=WAIT_MILLISECONDS)
+    expect(page.locator("#verdict table").first).to_be_visible(timeout=WAIT_MILLISECONDS)
     return loss
 
 

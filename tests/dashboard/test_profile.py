@@ -194,9 +194,8 @@ def test_words_for_what_is_missing_small_or_equal() -> None:
     ]  # fmt: skip
     assert [times_like(largest)(largest) for largest in (5e-4, 0.005, 12.0)] == ["500.0 µs", "5.000 ms", "12.00 s"]
     assert (ratio(2.0, 1.0), ratio(1e-9, 1.0), ratio(1.0, 0.0), ratio(None, 1.0)) == ("2×", "<0.01×", "–", "–")
-    assert [difference(*both, write) for both in ((0.002, 0.005), (0.5, 0.5), (None, 1.0), (0.5, 0.5 + 1e-9))] == [
-        "−3.00 ms", "0", "–", "±<0.01 ms",
-    ]  # fmt: skip
+    pairs = ((0.002, 0.005), (0.5, 0.5), (None, 1.0), (0.5, 0.5 + 1e-9))
+    assert [difference(value, base, write) for value, base in pairs] == ["−3.00 ms", "0", "–", "±<0.01 ms"]
     assert (share(0.5, 1.0), share(0.004, 1.0), share(1.0, 0.0)) == ("50 %", "0.4 %", "–")
 
 
