@@ -41,7 +41,7 @@ def make(session: TrackerSession, trainer: Any, module: Any) -> LightningWindow 
             versions=torch_recording.versions(),
         )
 
-    window = open_window(session.options.schedule, recording, describe, session)
+    window = open_window(session.options.schedule, recording, describe, session, lead=torch_recording.LEAD)
     return None if window is None else LightningWindow(window, manual=not module.automatic_optimization)
 
 

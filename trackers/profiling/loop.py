@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -90,33 +90,41 @@ class LoopProfiler:
             return None
         if self._run.rank > 0 and not self._schedule.every_rank:
             return None
-        make = _torch if self._framework == "torch" else _tensorflow
-        window = ProfileWindow(
-            self._schedule,
-            lambda: make(self._model)[0],
-            lambda: make(self._model)[1],
-            self._run,
-            notice=lambda sentence: self._run.event("notice", sentence),
-            guard=self.guard,
-        )
+        lead = 0
         if self._framework == "torch":
             from . import torch_recording
 
             torch_recording.prepare()
-        return window
+            lead = torch_recording.LEAD
+        record, describe = (_torch if self._framework == "torch" else _tensorflow)(self._model)
+        return ProfileWindow(
+            self._schedule,
+            record,
+            describe,
+            self._run,
+            notice=lambda sentence: self._run.event("notice", sentence),
+            guard=self.guard,
+            lead=lead,
+        )
 
 
-def _torch(model: Any) -> tuple[Recording, TraceContext]:
+Halves = tuple[Callable[[], Recording], Callable[[], TraceContext]]
+"""What makes a recording, and what says of what."""
+
+
+def _torch(model: Any) -> Halves:
     from . import torch_recording
     from .torch_ranges import layers
 
-    device = next((p.device.type for p in model.parameters()), "cpu") if model is not None else _torch_device()
-    context = TraceContext(
-        framework="torch",
-        layers={} if model is None else {path: type(layer).__name__ for path, layer in layers(model)},
-        versions=torch_recording.versions(),
-    )
-    return torch_recording.TorchRecording(model, device_type=device), context
+    def record() -> Recording:
+        device = _torch_device() if model is None else next((p.device.type for p in model.parameters()), "cpu")
+        return torch_recording.TorchRecording(model, device_type=device)
+
+    def describe() -> TraceContext:
+        named = {} if model is None else {path: type(layer).__name__ for path, layer in layers(model)}
+        return TraceContext(framework="torch", layers=named, versions=torch_recording.versions())
+
+    return record, describe
 
 
 def _torch_device() -> str:
@@ -125,13 +133,15 @@ def _torch_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _tensorflow(model: Any) -> tuple[Recording, TraceContext]:
+def _tensorflow(model: Any) -> Halves:
     from . import keras_ranges, tensorflow_recording
 
-    flat = [] if model is None else list(model._flatten_layers(include_self=False))
-    context = TraceContext(
-        framework="tensorflow",
-        layers={keras_ranges.layer_path(model, layer): type(layer).__name__ for layer in flat},
-        versions=tensorflow_recording.versions(),
-    )
-    return tensorflow_recording.TensorFlowRecording(model), context
+    def describe() -> TraceContext:
+        flat = [] if model is None else list(model._flatten_layers(include_self=False))
+        return TraceContext(
+            framework="tensorflow",
+            layers={keras_ranges.layer_path(model, layer): type(layer).__name__ for layer in flat},
+            versions=tensorflow_recording.versions(),
+        )
+
+    return lambda: tensorflow_recording.TensorFlowRecording(model), describe

@@ -17,6 +17,9 @@ from . import torch_guard
 from .torch_ranges import LayerRanges, mark
 from .window import Refused
 
+LEAD = 1
+"""Steps under the profiler before those that are recorded: the first after its start took up to fifty times as long."""
+
 BUSY = "another PyTorch profiler was at work, and there can be only one at a time."
 
 

@@ -113,6 +113,8 @@ class ProfileWindow:
         notice: records a sentence about what could not be had, once.
         guard: takes what goes wrong.
         clock: of the steps.
+        lead: how many of the steps waited for run under the profiler all the same, unmarked, because a profiler that
+            has just begun makes the next step slower.
 
     Attributes:
         recording: what records now; None outside of a window.
@@ -129,6 +131,7 @@ class ProfileWindow:
         notice: Callable[[str], None],
         guard: Guard,
         clock: Clock | None = None,
+        lead: int = 0,
     ) -> None:
         self.recording: Recording | None = None
         self.done = False
@@ -139,9 +142,11 @@ class ProfileWindow:
         self._notice = notice
         self._guard = guard
         self._clock = clock
+        self._lead = min(lead, schedule.wait)
         self._waiting_since: int | None = None
         self._left = schedule.repeat
         self._first = self._next = 0
+        self._marks = False
         self._target = Path()
         self._costs: dict[str, float] = {}
         self._recorded = 0
@@ -161,15 +166,17 @@ class ProfileWindow:
                     self._close()
             if self._waiting_since is None:
                 self._waiting_since = step
-            waited = step - self._waiting_since >= self._schedule.wait
-            if self.recording is None and not self.done and waited and (room or Room()).fits(self._schedule.active):
+            waited = step - self._waiting_since >= self._schedule.wait - self._lead
+            fits = (room or Room()).fits(self._lead + self._schedule.active)
+            if self.recording is None and not self.done and waited and fits:
                 self._open(step)
-            if self.recording is not None:
+            if self.recording is not None and step >= self._first:
+                self._marks = True
                 self.recording.begin_step(step)
 
     def mark(self, name: str) -> None:
         """Something begins within a step; see `Recording.mark`."""
-        if self.recording is not None:
+        if self.recording is not None and self._marks:
             with self._guard("profile a step"):
                 self.recording.mark(name)
 
@@ -183,7 +190,8 @@ class ProfileWindow:
             return
         with self._guard("profile a step"):
             self._next = following
-            self.recording.end_step()
+            if self._marks:
+                self.recording.end_step()
             if self.recording.must_end:
                 self._give_way()
             elif self.recording.closes_at_end and following - self._first >= self._schedule.active:
@@ -214,7 +222,8 @@ class ProfileWindow:
             recording.start(self._schedule, self._target, self._give_way)
             self._costs = {"start_seconds": time.perf_counter() - began}
             self.recording = recording
-            self._first = self._next = step
+            self._first = self._next = step + self._lead
+            self._marks = False
         except Refused as refused:
             self.done = True
             self._notice(f"No steps were profiled: {refused}")
@@ -290,12 +299,21 @@ def open_window(
     make: Callable[[], Recording],
     describe: Callable[[], TraceContext],
     session: Any,
+    *,
+    lead: int = 0,
 ) -> ProfileWindow | None:
     """A window for a tracker's session, closed with it; None where this process is not to record."""
     if schedule is None or not (session.logs_loss or schedule.every_rank):
         return None
     window = ProfileWindow(
-        schedule, make, describe, session.run, notice=session.notice, guard=session.guard, clock=session.clock
+        schedule,
+        make,
+        describe,
+        session.run,
+        notice=session.notice,
+        guard=session.guard,
+        clock=session.clock,
+        lead=lead,
     )
     session.closing.append(window.close)
     return window

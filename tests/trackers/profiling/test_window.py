@@ -67,7 +67,7 @@ class FakeRecording:
 def made(tmp_path):
     """`made(schedule, **recording)` gives a window, what its recordings were told, its run and its notices."""
 
-    def make(schedule, **arguments):
+    def make(schedule, lead=0, **arguments):
         told, notices, run = [], [], FakeRun(tmp_path)
         window = ProfileWindow(
             schedule,
@@ -76,6 +76,7 @@ def made(tmp_path):
             run,
             notice=notices.append,
             guard=Guard(),
+            lead=lead,
         )
         return window, told, run, notices
 
@@ -108,6 +109,21 @@ def test_waits_records_and_hands_over(made):
     assert window.done
     window.close()
     assert notices == []
+
+
+def test_the_step_before_the_first_warms_the_profiler_up(made):
+    window, told, run, _ = made(ProfileSchedule(wait=3, active=2), lead=1)
+    for step in range(6):
+        window.begin_step(step, Room(left=6 - step, between=6))
+        window.mark("forward")
+        window.end_step(step + 1)
+    assert told == ["start", 3, "forward", "end", 4, "forward", "end", "stop"]
+    assert spans(run) == [(3, 4)]
+    window, told, _, notices = made(ProfileSchedule(wait=3, active=2), lead=1)
+    train(window, 3)
+    window.close()
+    assert told == ["start", "stop"]
+    assert len(notices) == 1
 
 
 def test_a_last_step_that_ends_with_the_next_is_recorded_until_then(made):
