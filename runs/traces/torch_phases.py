@@ -43,15 +43,23 @@ def steps(training: Lane) -> tuple[Int64Array, list[str]]:
     """(n_steps + 1,) nanoseconds at which steps begin, and where the last one ends; and what a reader must know."""
     ends = training.start + training.duration
     begins: dict[int, int] = {}
-    end = None
+    end: int | None = None
+    batch_end: int | None = None  # the last
     for name, start in zip(training.names, training.start.tolist(), strict=True):
         if name.startswith(MARKER):
             if found := STEP.match(name):
                 begins.setdefault(int(found[1]), start)  # with gradient accumulation a step has several batches
+            elif name == "trackside::step_end":
+                batch_end = start
             elif name == "trackside::end":
                 end = start
     if begins:
-        return _edges([*begins.values(), end or int(ends.max())]), [LAST_STEP_SHORT]
+        moments = list(begins.values())
+        if batch_end is not None and batch_end < moments[-1] and len(moments) > 1:
+            return _edges(moments), []  # recording ended within a step, which is left out
+        waits = [begin for begin, _ in _ranges(training, DATA.search) if begin >= moments[0]]
+        short = bool(waits) and batch_end is not None and waits[-1] < batch_end
+        return _edges([*moments, end or int(ends.max())]), [LAST_STEP_SHORT] if short else []
     own = [i for i, name in enumerate(training.names) if name.startswith("ProfilerStep#")]
     if own:
         return _edges([*training.start[own].tolist(), int(ends[own].max())]), []

@@ -80,10 +80,12 @@ class TensorFlowRecording:
         self._starts.clear()
         if self._ranges is not None:
             self._ranges.remove()
-        self.end_step()
-        if self._running:
-            self._running = False
-            tf.profiler.experimental.stop()  # which also writes
+        try:
+            if self._running:
+                self._running = False
+                tf.profiler.experimental.stop()  # which also writes
+        finally:
+            self.end_step()  # only now: a step that has not come to its end is not recorded
 
     def save(self) -> Path:
         files = sorted(self._target.rglob("*.xplane.pb"), key=lambda path: path.stat().st_size)

@@ -61,6 +61,20 @@ TWO_BATCHES = [
 ]
 
 
+WAIT = annotation("enumerate(DataLoader)#_Iter.__next__", 192, 2)
+
+
+def test_a_last_step_without_its_wait_for_data_says_so_and_one_with_it_does_not() -> None:
+    assert [note for note in profile(*TWO_BATCHES).notes if "last step" in note]
+    assert not [note for note in profile(*TWO_BATCHES, WAIT).notes if "last step" in note]
+
+
+def test_a_step_within_which_recording_ended_is_left_out() -> None:
+    within = [mark("step#5", 200), mark("forward", 201), forward("aten::conv2d", 205, 9, 50), mark("end", 230)]
+    found = profile(*TWO_BATCHES[:-1], WAIT, *within)
+    assert [round(seconds * 1e6) for seconds in found.step_seconds] == [100, 100]
+
+
 def test_markers_split_the_step_although_lightning_trains_inside_the_optimizer() -> None:
     found = profile(*TWO_BATCHES)
     assert [round(seconds * 1e6) for seconds in found.step_seconds] == [100, 95]

@@ -142,8 +142,9 @@ def tensorboard(tmp_path, batches):
 def test_a_profiler_of_the_users_own_goes_on_undisturbed(sqlite_url, tmp_path, batches, spans, sentence, mode, caplog):
     theirs = tensorboard(tmp_path, batches)
     _, tracker = fit(sqlite_url, profile=ProfileSchedule(wait=4, active=4), callbacks=[theirs], **MODES[mode])
-    found = [(detail["first_step"], detail["last_step"]) for detail, _ in traces(sqlite_url, tracker)]
-    assert found == spans
+    recorded = traces(sqlite_url, tracker)
+    assert [(detail["first_step"], detail["last_step"]) for detail, _ in recorded] == spans
+    assert [names["train"] for _, names in recorded] == [last - first + 1 for first, last in spans]
     said = notices(sqlite_url, tracker)
     assert len(said) == bool(sentence)
     assert all(one.startswith(sentence) for one in said)
