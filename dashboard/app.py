@@ -15,8 +15,9 @@ from flask_compress import Compress
 
 from ..db.errors import StoreError, TracksideError
 from .badges import icon
+from .debug_query import DebugQuery
 from .downloads import add_downloads
-from .pages import claims, compare, profile, run, runs
+from .pages import claims, compare, debug, profile, run, runs
 from .profile_reader import ProfileReader
 from .profile_routes import add_profile_routes
 from .query import CompareQuery, RunQuery
@@ -91,6 +92,7 @@ def create_app(
     compare.register(app, source, links)
     run.register(app, source, links)
     profile.register(app, source, reader, links)
+    debug.register(app, source, links)
     claims.register(app, source)
     add_downloads(server, source)
     add_profile_routes(server, source, reader, links)
@@ -166,6 +168,8 @@ def _route(app: Dash, source: StoreSource, reader: ProfileReader, links: TensorB
                 return run.layout(source, links, search or ""), key
             if path == "/profile":
                 return profile.layout(source, reader, links, search or ""), key
+            if path == "/debug":
+                return debug.layout(source, links, search or ""), key
             if path == "/claims":
                 return claims.layout(source, search or ""), key
         except StoreError as error:
@@ -202,6 +206,8 @@ def _shown_runs(path: str, search: str | None) -> list[str] | None:
     """The runs of a page's address, where the page is about runs."""
     if path in ("/compare", "/profile"):
         return list(CompareQuery.parse(search).runs)
+    if path == "/debug":
+        return list(DebugQuery.parse(search).runs)
     return [RunQuery.parse(search).run] if path == "/run" else None
 
 

@@ -94,7 +94,7 @@ def _curve_traces(curve: Curve, view: CurvesView, stroke: Stroke, log_y: bool) -
         "hoverinfo": "skip",
         "visible": curve.smoothed is not None,
     }
-    return [_band(curve, x, color, log_y), ghost, main, _marks(curve, scale, color)]
+    return [_band(curve, x, color, log_y), ghost, main, _marks(curve, view, scale, color)]
 
 
 def _band(curve: Curve, x: Float64Array, color: str, log_y: bool) -> dict[str, Any]:
@@ -121,14 +121,18 @@ def _band(curve: Curve, x: Float64Array, color: str, log_y: bool) -> dict[str, A
     }
 
 
-def _marks(curve: Curve, scale: float, color: str) -> dict[str, Any]:
-    """Triangles where a value was not finite: NaN and −∞ on the lower edge, +∞ on the upper."""
+def _marks(curve: Curve, view: CurvesView, scale: float, color: str) -> dict[str, Any]:
+    """Triangles where a value was not finite: NaN and −∞ on the lower edge, +∞ on the upper.
+
+    Each carries the address of its record; `assets/debug.js` follows it at a click.
+    """
     kinds = (
         (curve.nan_x, "triangle-up", 0.025, "NaN"),
         (curve.positive_infinity_x, "triangle-up-open", 0.975, "+∞"),
         (curve.negative_infinity_x, "triangle-down-open", 0.025, "−∞"),
     )
     x = np.concatenate([positions for positions, *_ in kinds]) * scale
+    steps = x.astype(np.int64) if view.axis == "step" else np.zeros(len(x), np.int64)  # elsewhere: the first record
     return {
         "type": "scatter",
         "mode": "markers",
@@ -144,7 +148,8 @@ def _marks(curve: Curve, scale: float, color: str) -> dict[str, Any]:
             "line": {"width": 1.5, "color": color},
         },
         "text": [text for positions, _, _, text in kinds for _ in positions],
-        "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
+        "customdata": [f"/debug?record={curve.run_id}:{step}" for step in steps.tolist()],
+        "hovertemplate": "%{text}, click for its record<extra>%{fullData.name}</extra>",
         "cliponaxis": False,
         "visible": len(x) > 0,
     }

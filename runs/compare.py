@@ -205,6 +205,7 @@ def _difference_json(view: DifferenceView) -> dict[str, Any]:
         "points": len(view.x),
         "largest": float(finite.max()) if len(finite) else None,
         "parted_at": view.parted_at,
+        "basis": view.basis,
         "reason": view.reason,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from ..db.errors import UsageError
 from ..db.records import Float64Array, Int64Array, RunInfo
 from .align import Aligned, Axis, last_of_each_step
 from .labels import run_labels
+from .noise import POINTWISE, first_beyond_noise, noise_envelope
 from .series import read_aligned, resolve_runs
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ point counts at once only where it is this many tolerances out; otherwise where 
 there are out."""
 
 
+Basis = Literal["rounding", "noise", "given"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DifferenceView:
     """Run a minus run b.
@@ -54,6 +58,8 @@ class DifferenceView:
         tolerance: (n,) float64, how far apart counts as equal there.
         parted_at: first step from which the runs are apart; None where they agree or share nothing.
         reason: one sentence.
+        basis: what the tolerance is: `rounding` as it is in general, `noise` as it was measured of these runs, or
+            `given`.
     """
 
     a: str
@@ -65,6 +71,7 @@ class DifferenceView:
     tolerance: Float64Array
     parted_at: int | None
     reason: str
+    basis: Basis = "rounding"
 
 
 def difference_view(
@@ -85,8 +92,9 @@ def difference_view(
         metric: the metric's key.
         axis: what x is.
         tolerance: how far apart counts as equal; the first point further apart is where they part. Default:
-            what rounding explains in the runs' precision (`difference.default_tolerance`); they then part
-            where that is exceeded for good, or by far.
+            the noise that was measured of these runs (`noise.noise_envelope`); where none was, what rounding explains
+            in their precision (`difference.default_tolerance`), and they part where that is exceeded for good, or by
+            far.
 
     Raises:
         UsageError: an argument is out of range, or a run is unknown.
@@ -105,15 +113,16 @@ def difference_view(
         )  # fmt: skip
     points_a, points_b = (read_aligned(store, run, infos[run.id], axis, None) for run in (run_a, run_b))
     pair = pair_by_step(points_a, points_b) if axis == "step" else pair_by_position(points_a, points_b)
-    precision = _coarser(run_a.precision, run_b.precision)
-    allowed = default_tolerance(pair, precision) if tolerance is None else np.full(len(pair.x), float(tolerance))
-    judged, bounds = pair, allowed
+    precision = coarser(run_a.precision, run_b.precision)
+    # Noise explains a difference at the same update only: at the same time the runs may be at different ones.
+    judged = pair
     if tolerance is None and axis != "step":
-        # Rounding explains a difference at the same update only: at the same time the runs may be at different ones.
         judged = pair_by_step(*(read_aligned(store, run, infos[run.id], "step") for run in (run_a, run_b)))
-        bounds = default_tolerance(judged, precision)
-    at = first_parting(judged, bounds, sustained=tolerance is None)
-    bound = f"{precision or 'float32'} rounding explains" if tolerance is None else f"{tolerance:g}"
+    at, bounds, basis = part(store, (run_a, run_b), metric, judged, precision, tolerance)
+    allowed = bounds
+    if judged is not pair:
+        envelope = noise_envelope(store, (run_a, run_b), metric, pair.steps) if basis == "noise" else None
+        allowed = default_tolerance(pair, precision) if envelope is None else POINTWISE * envelope
     place = axis if judged is pair else "step"
     return DifferenceView(
         a=run_a.id,
@@ -124,8 +133,50 @@ def difference_view(
         difference=pair.difference(),
         tolerance=allowed,
         parted_at=None if at is None else int(judged.steps[at]),
-        reason=_reason(metric, judged, at, bound, place, (labels[run_a.id], labels[run_b.id])),
+        reason=_reason(
+            metric, judged, at, _explained(basis, precision, tolerance), place, (labels[run_a.id], labels[run_b.id])
+        ),
+        basis=basis,
     )
+
+
+def part(
+    store: Store,
+    runs: tuple[RunInfo, RunInfo],
+    metric: str,
+    pair: Pair,
+    precision: str | None,
+    tolerance: float | None = None,
+) -> tuple[int | None, Float64Array, Basis]:
+    """Where two runs part in a metric, and by what measure.
+
+    Args:
+        store: where the runs are.
+        runs: the two.
+        metric: the metric's key, whose noise is looked up.
+        pair: their points by step.
+        precision: the coarser of their precisions.
+        tolerance: as of `difference_view`.
+
+    Returns:
+        Index of the first point apart or None; (n,) float64 how far apart counts as equal; what that is.
+    """
+    if tolerance is not None:
+        bounds = np.full(len(pair.x), float(tolerance))
+        return first_parting(pair, bounds, sustained=False), bounds, "given"
+    envelope = noise_envelope(store, runs, metric, pair.steps)
+    if envelope is not None:
+        return first_beyond_noise(pair.difference(), pair.one_sided(), envelope), POINTWISE * envelope, "noise"
+    bounds = default_tolerance(pair, precision)
+    return first_parting(pair, bounds, sustained=True), bounds, "rounding"
+
+
+def _explained(basis: Basis, precision: str | None, tolerance: float | None) -> str:
+    if basis == "given":
+        return f"{tolerance:g}"
+    if basis == "noise":
+        return "the noise that was measured of these runs explains"
+    return f"{precision or 'float32'} rounding explains"
 
 
 def _reason(metric: str, pair: Pair, at: int | None, bound: str, place: str, labels: tuple[str, str]) -> str:
@@ -141,7 +192,7 @@ def _reason(metric: str, pair: Pair, at: int | None, bound: str, place: str, lab
     return f"{metric} is not finite in one of the runs at step {step}: {both}."
 
 
-def _coarser(one: str | None, other: str | None) -> str | None:
+def coarser(one: str | None, other: str | None) -> str | None:
     """The precision that leaves more rounding: mixed, then float32 or unknown, then float64."""
     return max(one, other, key=lambda precision: -1 if precision == "float64" else str(precision).endswith("-mixed"))
 

@@ -20,6 +20,7 @@ from ..db.errors import TracksideError
 from ..db.records import Float64Array
 from ..db.store import open_store
 from ..runs.derived import add_series
+from ..runs.noise import POINTWISE, TEN_STEPS
 from .plan import Request, plan_jobs
 from .runner import Outcome, run_jobs
 from .workload import Workload
@@ -29,10 +30,6 @@ SERIES = f"noise/{LOSS}"
 """Where a run keeps its envelope; charts draw it as a band around the loss."""
 
 PERTURBATIONS = 2
-POINTWISE = 20.0
-TEN_STEPS = 3.0
-"""How many times the envelope the frameworks may be apart, at a step and over means of ten. Measured on eight kinds
-of network: at most 15 and 2 where everything else was equal; the envelope of a few runs is itself a rough figure."""
 FLOOR = 1e-6
 """Of the loss: float32 tells no smaller difference from none."""
 

@@ -5,7 +5,12 @@
   const functions = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
   const frameworks = { torch: "PyTorch", tensorflow: "TensorFlow" };
 
-  cells.State = (props) => element("span", { className: "state " + props.value }, props.value);
+  const debug = (props) => "/debug?runs=" + encodeURIComponent(props.data.id);
+
+  cells.State = (props) =>
+    props.value === "failed"
+      ? element("a", { className: "state failed", href: debug(props), title: "What went wrong" }, props.value)
+      : element("span", { className: "state " + props.value }, props.value);
 
   cells.Name = (props) =>
     element(
@@ -13,7 +18,7 @@
       null,
       element("a", { href: "/run?id=" + encodeURIComponent(props.data.id), title: props.value }, props.value),
       props.data.non_finite
-        ? element("span", { className: "badge nan", style: { marginLeft: 8 }, title: props.data.non_finite }, "NaN")
+        ? element("a", { className: "badge nan", href: debug(props), style: { marginLeft: 8 }, title: props.data.non_finite }, "NaN")
         : null
     );
 

@@ -51,6 +51,7 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
             dcc.Store(id="compare-runs", data=list(query.runs)),
             dcc.Store(id="compare-defaults", data=_defaults(training, comparison)),
             dcc.Store(id="drawn", data=drawn),
+            dcc.Store(id="followed"),
             dcc.Store(id="begun"),  # set by the browser once the first curves are on the screen
             dcc.Store(id="near", data=[]),  # set by the browser: metrics whose panels came near the window
             dcc.Store(id="metric-names", data=[*training, *system]),
@@ -222,6 +223,12 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
 
     compare_details.register(app, source)
     compare_verdict.register(app, source)
+    app.clientside_callback(
+        ClientsideFunction("debug", "follow"),
+        Output("followed", "data"),
+        Input({"type": "panel", "metric": ALL}, "clickData"),
+        prevent_initial_call=True,
+    )
     app.clientside_callback(
         ClientsideFunction("compare", "begin"), Output("begun", "data"), Input("compare-runs", "data")
     )

@@ -12,6 +12,7 @@ from dash.development.base_component import Component
 from ...db.records import RunInfo
 from ..badges import framework_badge, icon, state_badge, swatch
 from ..comparison import Comparison
+from ..debug_query import debug_address
 from ..query import CompareQuery
 from ..tensorboard import TensorBoardLinks
 from ..theme import FRAMEWORK_NAMES
@@ -50,10 +51,13 @@ def header(comparison: Comparison, links: TensorBoardLinks) -> list[Component]:
     ]
 
 
-def _other_pages(comparison: Comparison) -> list[Component]:
+def _other_pages(comparison: Comparison) -> list[Component | None]:
     """Links to what else is known of these runs."""
     search = CompareQuery(runs=comparison.ids).search()
-    return [dcc.Link("Profile", href="/profile" + search, className="button")] if comparison.traced else []
+    return [
+        dcc.Link("Profile", href="/profile" + search, className="button") if comparison.traced else None,
+        dcc.Link("Debug", href=debug_address(comparison.ids), className="button"),
+    ]
 
 
 def chip(run: RunInfo, comparison: Comparison, links: TensorBoardLinks, path: str = "/compare") -> Component:

@@ -15,6 +15,7 @@ from ...db.store import Store
 from ...runs.traces.reading import traces
 from ..badges import framework_badge, icon, state_badge
 from ..comparison import LIVE_STATES
+from ..debug_query import debug_address
 from ..query import RunQuery
 from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
@@ -129,6 +130,7 @@ def _head(store: Store, run: RunInfo, links: TensorBoardLinks) -> list[Component
     buttons: list[Component | None] = [
         dcc.Link("Curves and step times", href=f"/compare?runs={run.id}", className="button primary"),
         dcc.Link("Profile", href=f"/profile?runs={run.id}", className="button") if traces(store, run) else None,
+        dcc.Link("Debug", href=debug_address([run.id]), className="button"),
         html.A(["TensorBoard", icon("external")], href=address, target="_blank", rel="noreferrer", className="button")
         if address
         else None,

@@ -50,13 +50,21 @@ def compare(
     labels = {run["id"]: run.get("label") or run["name"] for run in result["runs"]}
     _print_parity(result["parity"], labels)
     _print_verdict(compared.verdict, labels)
-    parted = result["parted_at"]
     if len(labels) == 2:
-        out.print(
-            "The training losses stay within float32 rounding of each other throughout."
-            if parted is None
-            else f"The training losses part at step {parted} by more than float32 rounding explains."
-        )
+        out.print(_parting(result))
+
+
+def _parting(result: dict[str, Any]) -> str:
+    """Whether the training losses part, and by what measure."""
+    bases = {view["basis"] for view in result["differences"] if view["metric"] == "train/loss"}
+    if not bases:
+        return "The training losses cannot be compared: a run has none."
+    measured = "noise" in bases
+    if result["parted_at"] is None:
+        within = "their own measured noise" if measured else "float32 rounding of each other"
+        return f"The training losses stay within {within} throughout."
+    than = "their own measured noise" if measured else "float32 rounding"
+    return f"The training losses part at step {result['parted_at']} by more than {than} explains."
 
 
 def export(

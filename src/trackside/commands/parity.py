@@ -82,7 +82,7 @@ def _print_gate(report: GateReport) -> None:
 
 
 def _print_noise(report: NoiseReport) -> None:
-    from ..workloads.noise import POINTWISE, TEN_STEPS
+    from ..runs.noise import POINTWISE, TEN_STEPS
 
     verdict = "[green]Within[/green]" if report.within else "[red]Beyond[/red]"
     out.print(
