@@ -89,7 +89,8 @@
         cards.forEach((card) => card.classList.remove("named"));
         const own = cards.filter((card) => card.dataset.run === run);
         // A mark on a curve may lie behind the record that tells of the first.
-        const before = own.filter((card) => Number(card.dataset.step) <= step).at(-1) || own[0];
+        const order = own.filter((card) => card.classList.contains("non_finite")).sort((a, b) => a.dataset.step - b.dataset.step);
+        const before = order.filter((card) => Number(card.dataset.step) <= step).at(-1) || order[0] || own[0];
         const card = own.find((one) => Number(one.dataset.step) === step) || before;
         if (!named || !card) return;
         card.classList.add("named");

@@ -65,7 +65,10 @@ def test_from_the_run_table_and_from_a_mark_on_a_curve_to_the_record(
     expect(mark).to_be_visible(timeout=20_000)
     box = mark.bounding_box()
     assert box is not None
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator("#panels .hoverlayer")).to_contain_text("click for its record")
+    page.mouse.down()
+    page.mouse.up()
     expect(page).to_have_url(re.compile(rf"/debug\?runs={bad}&record={bad}:\d+$"))
     expect(page.locator("details.record.named")).to_contain_text("is not finite", timeout=20_000)
 
