@@ -97,7 +97,14 @@ def run_gate(request: Request) -> GateReport:
     with tempfile.TemporaryDirectory(prefix="trackside-gate-") as folder:
         url = f"sqlite:///{folder}/gate.db"
         own = replace(
-            request, framework="both", precision="float64", store=url, repeat=1, tensorboard=None, profile=False
+            request,
+            framework="both",
+            precision="float64",
+            store=url,
+            repeat=1,
+            tensorboard=None,
+            profile=False,
+            debug=False,
         )
         jobs = plan_jobs(own)
         if request.steps is None:

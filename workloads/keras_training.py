@@ -164,6 +164,7 @@ def tracker(workload: Workload, problem: Problem, settings: Settings) -> tracksi
         store=settings.store,
         tensorboard=settings.tensorboard,
         profile=settings.schedule,
+        debug=settings.debug,
         resume=settings.resume and settings.name is not None,
     )
 

@@ -102,10 +102,13 @@ def measure_noise(request: Request, console: Console) -> NoiseReport:
     with tempfile.TemporaryDirectory(prefix="trackside-noise-") as folder:
         url = f"sqlite:///{folder}/noise.db"
         others = [
-            replace(base, store=url, perturb=seed + 1, tensorboard=None, profile=False) for seed in range(PERTURBATIONS)
+            replace(base, store=url, perturb=seed + 1, tensorboard=None, profile=False, debug=False)
+            for seed in range(PERTURBATIONS)
         ]
         others.append(
-            replace(base, store=url, threads=2 if request.threads == 1 else 1, tensorboard=None, profile=False)
+            replace(
+                base, store=url, threads=2 if request.threads == 1 else 1, tensorboard=None, profile=False, debug=False
+            )
         )
         outcomes = run_jobs([job for other in others for job in plan_jobs(other)], url, console)
         _finished(outcomes)

@@ -52,6 +52,7 @@ class Request:
         tags: words to find the runs by.
         tensorboard: folder for TensorBoard event files as well.
         profile: record a few steps of each training with its framework's profiler.
+        debug: measure every layer of each training at every update.
     """
 
     workload: str
@@ -77,6 +78,7 @@ class Request:
     tags: tuple[str, ...] = ()
     tensorboard: str | None = None
     profile: bool = False
+    debug: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,7 @@ def plan_jobs(request: Request) -> list[Job]:
                 tags=request.tags,
                 tensorboard=request.tensorboard,
                 profile=request.profile,
+                debug=request.debug,
             )
             workload.check(settings)
             jobs.append(Job(workload=workload, framework=each, settings=settings))

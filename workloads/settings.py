@@ -32,6 +32,7 @@ class Settings:
         name, project, group, store, tags: of the run, as `start_run` takes them.
         tensorboard: folder for TensorBoard event files.
         profile: record a few steps with the framework's profiler.
+        debug: measure every layer at every update.
     """
 
     mode: str
@@ -54,6 +55,7 @@ class Settings:
     tags: tuple[str, ...] = ()
     tensorboard: str | None = None
     profile: bool = False
+    debug: bool = False
 
     @property
     def schedule(self) -> ProfileSchedule | None:
@@ -113,6 +115,7 @@ def parse_settings(
     parser.add_argument("--tags", action="append", default=[], help="a word to find the run by; may be given again")
     parser.add_argument("--tensorboard", help="folder for TensorBoard event files")
     parser.add_argument("--profile", action="store_true", help="record a few steps with the framework's profiler")
+    parser.add_argument("--debug", action="store_true", help="measure every layer at every update")
     parsed = vars(parser.parse_args(arguments))
     settings = Settings(**{**parsed, "tags": tuple(parsed["tags"])})
     try:

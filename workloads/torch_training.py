@@ -211,6 +211,7 @@ def tracker(workload: Workload, problem: Problem, settings: Settings) -> tracksi
         store=settings.store,
         tensorboard=settings.tensorboard,
         profile=settings.schedule,
+        debug=settings.debug,
     )
 
 

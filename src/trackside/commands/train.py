@@ -69,6 +69,9 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Record a few steps of each training with its framework's profiler.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Measure every layer of each training at every update.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """Train a workload in one or both frameworks, each in its own process.
@@ -99,6 +102,7 @@ def run(
         project=project,
         tensorboard=tensorboard,
         profile=profile,
+        debug=debug,
     )
     outcomes = run_workload(request, err)
     print_summary(out, outcomes)
