@@ -28,12 +28,13 @@ from ..runs.views import (
     step_times_view,
 )
 from .figure_data import View, Width, cropped, figure_csv, has_points
+from .pgfplots import figure_tex
 from .tables import TABLE_FORMATS, make_table, write_table
 
 if TYPE_CHECKING:
     from ..db.store import Store
 
-Format = Literal["pdf", "svg", "png", "csv"]
+Format = Literal["pdf", "svg", "png", "csv", "tex"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 WIDTHS: Final[tuple[Width, ...]] = get_args(Width)
 LOWEST_DPI, HIGHEST_DPI = 36, 1200
@@ -94,7 +95,7 @@ def render(
 
     Args:
         view: from `trackside.runs.views`, or several `CurvesView` to stand above each other.
-        format: "pdf", "svg", "png" or "csv".
+        format: "pdf", "svg", "png", "csv" or "tex" (pgfplots).
         width: "single" (a column of a page, 85 mm), "double" (a page, 178 mm) or "slide" (10 × 5.6 in).
         title: above the figure; papers have a caption instead.
         runs: the runs compared, in the page's order: gives each its colour on the page, and a difference its labels.
@@ -110,6 +111,8 @@ def render(
         raise UsageError(f"{dpi:g} dots per inch cannot be drawn: give {LOWEST_DPI} to {HIGHEST_DPI}, such as 300.")
     if format == "csv":
         return figure_csv(view, runs)
+    if format == "tex":
+        return figure_tex(view, width=cast(Width, width), runs=runs, log_y=log_y)
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError(
             f"Drawing {format.upper()} needs Matplotlib: run pip install 'trackside[export]', or export as csv."
@@ -255,8 +258,8 @@ def export(
         store: where the runs are.
         references: ids, unique beginnings of ids, or names; all of them share each figure.
         figures: names of `FIGURES` or keys of metrics.
-        formats: of figures "pdf", "svg", "png" or "csv", of tables "md", "tex", "csv" or "html"; each is written in
-            those that it has.
+        formats: of figures "pdf", "svg", "png", "csv" or "tex", of tables "md", "tex", "csv" or "html"; each is
+            written in those that it has.
         directory: made if it is not there.
         axis: what x is.
         smoothing: 0 (none) to below 1.

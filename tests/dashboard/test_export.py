@@ -143,7 +143,7 @@ def test_writes_every_figure_in_every_format(store: Store, tmp_path: Path) -> No
     expected = [f"{stem}.{kind}" for stem in ("loss", "step-time", "difference", "val-acc") for kind in FORMATS]
     assert [file.name for file in files] == expected
     assert sorted(file.name for file in (tmp_path / "new" / "figures").iterdir()) == sorted(expected)
-    starts = {"pdf": b"%PDF-", "svg": b"<?xml", "png": b"\x89PNG", "csv": b"run"}
+    starts = {"pdf": b"%PDF-", "svg": b"<?xml", "png": b"\x89PNG", "csv": b"run", "tex": b"% needs"}
     for file in files:
         assert file.read_bytes().startswith(starts[file.suffix[1:]])
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 import trackside
-from trackside.dashboard.export import export
+from trackside.dashboard.export import export, figure_view, render
 from trackside.dashboard.report import report
 from trackside.dashboard.tables import Table, make_table, write_table
 from trackside.db.errors import UsageError
@@ -96,6 +96,25 @@ def test_csv_holds_no_formula_and_html_no_markup():
         write_table(TABLE, "doc")
 
 
+def test_a_pgfplots_picture_holds_exactly_the_points_drawn(train_on, sqlite_url):
+    ids = [train_on(sqlite_url, "diverged"), train_on(sqlite_url, "50 % of_x", "tensorflow")]
+    with trackside.open_store(sqlite_url) as store:
+        runs = [store.run(one) for one in ids]
+        view = figure_view(store, runs, "loss")
+        tex = render(view, "tex", runs=runs).decode()
+        assert render(view, "tex", runs=runs).decode() == tex
+        for curve in view.curves:
+            rows = "\n".join(f"{x!r} {y!r}" for x, y in zip(curve.x.tolist(), curve.last.tolist(), strict=True))
+            assert rows in tex
+        assert tex.count("mark=x]") == 20  # the steps from 40 on
+        assert tex.count(r"\addplot") == tex.count(r"\addlegendentry") == 2
+        assert "xlabel={Step (optimizer updates)}" in tex
+        named = render(figure_view(store, runs, "step-time"), "tex", runs=runs).decode()
+        assert r"median 0.01 s" in named
+        assert tex.count("{") == tex.count("}")
+        assert r"fill between" in render(figure_view(store, runs, "difference"), "tex", runs=runs).decode()
+
+
 def test_tables_are_exported_beside_figures(pair, sqlite_url, tmp_path):
     with trackside.open_store(sqlite_url) as store:
         written = export(
@@ -108,12 +127,12 @@ def test_tables_are_exported_beside_figures(pair, sqlite_url, tmp_path):
         )
         names = [path.name for path in written]
         assert names == [
-            "loss.csv", "verdict.csv", "verdict.tex", "parity.csv", "parity.tex", "configuration.csv",
+            "loss.csv", "loss.tex", "verdict.csv", "verdict.tex", "parity.csv", "parity.tex", "configuration.csv",
             "configuration.tex",
         ]  # fmt: skip
         assert "lr & 0.1 & 0.2" in (tmp_path / "configuration.tex").read_text()
-        with pytest.raises(UsageError, match="A figure is none of tex"):
-            export(store, pair, figures=["loss"], tables=["parity"], formats=["tex"], directory=tmp_path)
+        with pytest.raises(UsageError, match="A figure is none of md"):
+            export(store, pair, figures=["loss"], tables=["parity"], formats=["md"], directory=tmp_path)
         with pytest.raises(UsageError, match="no format 'pdf'"):
             export(store, pair, figures=[], tables=["parity"], formats=["pdf"], directory=tmp_path)
         with pytest.raises(UsageError, match="no table 'pie'"):

@@ -74,7 +74,7 @@ def export(
     ] = None,
     format: Annotated[
         list[str] | None,
-        typer.Option("--format", help="pdf, svg, png or csv; of tables md, tex, csv or html; repeat for several."),
+        typer.Option("--format", help="pdf, svg, png, csv or tex; of tables md, tex, csv or html; repeat for several."),
     ] = None,
     table: Annotated[
         list[str] | None, typer.Option("--table", help="verdict, parity or configuration; repeat for several.")
