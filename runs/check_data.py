@@ -56,8 +56,8 @@ def _bounds(subject: Subject, samples: int | None) -> tuple[int, int] | None:
 
 
 def _batches_words(subject: Subject) -> str:
-    batches, size = count(subject.fact("data/batches", "batches_per_epoch")), _batch_size(subject)
-    return f"{text(batches)} batches of {text(size)}, the last perhaps smaller"
+    batches, size = count(subject.fact("data/batches", "batches_per_epoch")) or 0, _batch_size(subject) or 0
+    return f"up to {text(batches * size)} ({text(batches)} batches of {text(size)})"
 
 
 def _within_first_epoch(subject: Subject, samples: int) -> bool:
