@@ -28,7 +28,7 @@ class RunProfile:
         profile: where the state is `ready`.
         trace: the artifact it was read from.
         windows: how many traces the run recorded; the newest that can be read is the one shown.
-        sentence: what is wrong with a trace of this run, if anything.
+        sentence: what is wrong with a trace of this run, or why it could not be recorded, if anything.
     """
 
     run: RunInfo
@@ -58,7 +58,7 @@ class ProfileReader:
         """
         traces = reading.traces(self._source(), run.id)
         if not traces:
-            return RunProfile(run=run, state="none")
+            return RunProfile(run=run, state="none", sentence=self._noticed(run))
         try:
             found = self._analysed(run.id, traces)
         except StoreUnreachableError:
@@ -79,7 +79,7 @@ class ProfileReader:
             profile=newest.profile,
             trace=newest.artifact,
             windows=len(traces),
-            sentence=problem,
+            sentence=problem or self._noticed(run),
         )
 
     def profiles(self, runs: Sequence[RunInfo]) -> list[RunProfile]:
@@ -116,6 +116,11 @@ class ProfileReader:
 
         found: StepSlices | None = self._work.ask(("slices", trace.id, step), work)
         return found
+
+    def _noticed(self, run: RunInfo) -> str:
+        """What the tracker said of a recording that came to nothing or ended early; empty if nothing."""
+        said = [one.message for one in self._source().events(run) if one.kind == "notice"]
+        return next((message for message in reversed(said) if "profil" in message.lower()), "")
 
     def _analysed(self, run_id: str, traces: Sequence[ArtifactInfo]) -> list[Analysed] | None:
         key = ("profile", run_id, tuple(one.id for one in traces))

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 import trackside
+from trackside.dashboard.profile_query import ProfileQuery
 from trackside.dashboard.query import CompareQuery
 from trackside.db.models import Base
 from trackside.db.records import STATES
@@ -263,6 +264,15 @@ def test_dashboard_page_has_every_parameter_of_the_address():
         difference="train/loss",
     )
     assert documented == re.findall(r"(\w+)=", everything.search())
+
+
+def test_dashboard_page_has_every_parameter_of_the_profile():
+    section = page("dashboard").split("| parameter of `/profile` |")[1].split("\n\n")[0]
+    documented = {codes(row[0])[0] for row in table("| parameter |" + section)}
+    kept_by_the_browser = {"q", "sort", "x"}
+    everything = ProfileQuery(runs=("a",), family="loss", by="layer", step=1).search()
+    assert documented - kept_by_the_browser == set(re.findall(r"(\w+)=", everything))
+    assert kept_by_the_browser < documented
 
 
 def test_export_page_has_every_figure_format_width_and_column():

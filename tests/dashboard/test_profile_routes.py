@@ -11,7 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from werkzeug.test import Client
 
+import trackside
 from trackside.dashboard.app import create_app
+from trackside.dashboard.profile_reader import ProfileReader
+from trackside.dashboard.source import StoreSource
 
 Runs = Callable[..., str]
 
@@ -63,6 +66,16 @@ def test_what_is_not_there_is_a_sentence(client: Client, profiled: Runs, train: 
 def test_a_broken_trace_can_still_be_downloaded_as_it_is(client: Client, profiled: Runs) -> None:
     raw = b'{"traceEvents": [{"ph": "X", '
     assert client.get("/profile/raw", query_string={"run": profiled('odd "name" ☃', raw=raw)}).data == raw
+
+
+def test_why_a_trace_could_not_be_recorded_is_told(sqlite_url: str, train: Runs) -> None:
+    with trackside.start_run(name="refused", store=sqlite_url) as run:
+        run.event("notice", "No steps were profiled: another profiler of this process is at work.")
+    source = StoreSource(sqlite_url)
+    refused = ProfileReader(source).profile(source().run(run.id))
+    assert (refused.state, refused.sentence[:22]) == ("none", "No steps were profiled")
+    assert ProfileReader(source).profile(source().run(train("plain"))).sentence == ""
+    source.close()
 
 
 def test_merged_traces_have_a_process_a_run_and_begin_together(client: Client, profiled: Runs, train: Runs) -> None:
