@@ -30,6 +30,7 @@ RANGES = (LOSS, BACKWARD, OPTIMIZER)
 CERTAIN, LIKELY, POSSIBLE = 8.0, 2.0, 1.0
 """What one operator weighs in the choice of a layer: a gradient that only one type of operator has, one that this type
 has among others, and the many that any arithmetic has."""
+NOWHERE = -1
 LEADS_TO: Mapping[str, tuple[str, ...]] = {
     "Mean": ("Tile", "BroadcastTo", "RealDiv", "Reshape", "Fill"),
     "Sum": ("Tile", "BroadcastTo", "Reshape"),
@@ -143,7 +144,10 @@ class EagerLabeller:
         if key not in self._laid:  # all steps of a training run the same operators
             self._laid[key] = _along(types, visits)
         for index, visit in zip(backward, self._laid[key], strict=True):
-            labels[index] = self._backward_label(lane.names[index], visits[visit])
+            if visit == NOWHERE:
+                labels[index] = (labels[index][0], "backward", None, labels[index][3])
+            else:
+                labels[index] = self._backward_label(lane.names[index], visits[visit])
 
     def _backward_label(self, type: str, visit: _Visit) -> Label:
         own = family_of_type(type)
@@ -197,7 +201,8 @@ def _backward_pass(lane: Lane, here: Sequence[int], where: Sequence[str]) -> tup
 def _along(types: Sequence[str], visits: Sequence[_Visit]) -> list[int]:
     """For each backward operator the visit that it is the gradient of, so that they come in the visits' order.
 
-    The path of the greatest total weight, by dynamic programming: (operators × visits) additions.
+    The path of the greatest total weight, by dynamic programming: (operators × visits) additions. Operators behind the
+    last one that had any weight are nobody's: the tape sums up at its end what several steps of a loop gave.
     """
     weights = {type: _weights(type, visits) for type in set(types)}
     best = np.zeros(len(visits))
@@ -214,7 +219,8 @@ def _along(types: Sequence[str], visits: Sequence[_Visit]) -> list[int]:
     for row in range(len(types) - 1, -1, -1):
         chosen[row] = at
         at = int(came_from[row][at])
-    return chosen
+    behind = next((row for row in range(len(types), 0, -1) if weights[types[row - 1]][chosen[row - 1]] > 0), 0)
+    return chosen[:behind] + [NOWHERE] * (len(types) - behind)
 
 
 def _weights(type: str, visits: Sequence[_Visit]) -> Float64Array:

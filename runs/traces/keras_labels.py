@@ -38,8 +38,8 @@ from .trace import Labels, Lane, Trace
 Label = tuple[Family | None, Direction, str | None, bool]
 NOTHING: Label = (None, "none", None, False)
 DATA: Label = ("data", "none", None, False)
-FETCH = "IteratorGetNextOp::DoCompute"
-"""The wait of a graph for its next batch."""
+FETCHES = frozenset({"IteratorGetNextOp::DoCompute", "IteratorGetNextAsOptionalOp::DoCompute"})
+"""The wait of a graph for its next batch; the latter with several steps in one execution."""
 GRADIENT = re.compile(r"(^|/)gradient_tape(/|$)|_grad(/|$)")
 LOSS = re.compile(r"(^|/)(compile_loss|compute_loss|loss)(_\d+)?/")
 CLIPPING = re.compile(r"^(clip_by|global_norm|loss_scale)")
@@ -86,7 +86,7 @@ class Labeller:
         return self._known[key][0]
 
     def _label(self, name: str, details: Any, kind: str) -> Label:
-        if name == FETCH and kind != "training":
+        if name in FETCHES and kind != "training":
             return DATA
         if kind == "background":
             return DATA if details and ("data" in details or "path" in details) else NOTHING

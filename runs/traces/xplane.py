@@ -41,7 +41,8 @@ DERIVED = frozenset({
 BACKGROUND = ("tf_data", "tf_Data")
 FETCHING = "tf_data_iterator_get_next"
 """The thread on which a graph waits for its batch, and goes on with the step's first operators."""
-CALLS = re.compile(r"^(?:(?:\w*PartitionedCall(?:_\d+)?|while/body/_\d+)/)+(?=.)")
+CALLS = re.compile(r"^(?:(?:\w*PartitionedCall|while|cond|body|then|else|)(?:_\d+)?/)+(?=.)")
+"""What is before an operator's own path: functions that call it, and the loop of several steps in one execution."""
 GRAPH_OPERATOR = re.compile(r"^(?P<path>[\w.][\w.\-/]*):(?P<type>_?[A-Z]\w*)$")
 EAGER_OPERATOR = re.compile(r"^EagerLocalExecute: (?P<type>(?!__inference|__forward|__backward)\w+)$")
 DATA_STAGE = re.compile(r"^Iterator::")

@@ -93,6 +93,16 @@ def test_gradients_get_the_layers_of_the_forward_pass_in_reverse(made):
     assert any("laid along" in note for note in notes)
 
 
+def test_sums_at_the_end_of_the_tape_belong_to_no_layer(made):
+    step = EagerStep()
+    step.layer("net/conv1", "Conv2D")
+    step.layer("net/fc", "MatMul")
+    step.run("MatMul", "AddN", "Conv2DBackpropFilter", "AddN", "AddN", around="trackside::backward")
+    rows = step.of(made, layers=LAYERS)[0][2:]
+    assert [row[3] for row in rows] == ["net/fc", "net/fc", "net/conv1", None, None]
+    assert [row[1:3] for row in rows[-2:]] == [("other", "backward")] * 2
+
+
 def test_a_backward_pass_that_nobody_marked_is_between_loss_and_optimizer(made):
     step = network()
     backward(step, None)
@@ -121,5 +131,5 @@ def test_a_step_without_gradients_is_no_obstacle(made):
     rows, _ = step.of(made, layers={})
     assert [row[:4] for row in rows] == [
         ("MatMul", "matmul", "forward", "net/fc"),
-        ("Mul", "matmul", "backward", "net/fc"),
+        ("Mul", "other", "backward", None),
     ]

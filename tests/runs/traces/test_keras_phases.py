@@ -35,9 +35,12 @@ def test_where_two_threads_work_the_earlier_stage_counts(made):
     assert split(made) == {"forward": 20, "backward": 40, "optimizer": 40}
 
 
-def test_waiting_for_the_batch_is_data_and_what_follows_is_the_forward_passs(made):
+@pytest.mark.parametrize("kind", ["", "AsOptional"])
+def test_waiting_for_the_batch_is_data_and_what_follows_is_the_forward_passs(made, kind):
     made.line("python", [step()])
-    made.line("tf_data_iterator_get_next/1", [("IteratorGetNextOp::DoCompute", 5, 30), ("Iterator::Root", 6, 28)])
+    made.line(
+        "tf_data_iterator_get_next/1", [(f"IteratorGetNext{kind}Op::DoCompute", 5, 30), ("Iterator::Root", 6, 28)]
+    )
     made.line("tf_Compute/1", [(FORWARD, 40, 60)])
     assert split(made) == {"data": 30, "forward": 65, "other": 5}
 

@@ -21,7 +21,7 @@ def test_lanes_steps_and_what_an_operator_says_of_itself(made):
         [
             ("StatefulPartitionedCall/net_1/conv1_1/convolution:_MklNativeFusedConv2D", 20, 9),
             ("ExecutorState::Process", 19, 12),
-            ("while/body/_3/StatefulPartitionedCall_1/net_1/Mul:Mul", 40, 1),
+            ("while/body/_3/while/cond/then/_24/while/cond/StatefulPartitionedCall_1/net_1/Mul:Mul", 40, 1),
             ("ThreadpoolListener::StartRegion", 41, 0),
         ],
     )

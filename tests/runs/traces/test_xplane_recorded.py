@@ -13,13 +13,13 @@ from trackside.runs.traces.xplane_trace import interpret
 
 pytestmark = pytest.mark.framework
 
-WAIT, ACTIVE = 4, 3
+WAIT, ACTIVE = 4, 4
 SHARE = {"graph": 0.95, "eager": 0.85, "xla": 0.85}
 """Of the operators' time that must have a family."""
 
 
-def train(mode: str, folder: Path) -> tuple[bytes, TraceContext]:
-    """Train two convolutions with normalisation and record three steps, as the tracker does."""
+def train(mode: str, folder: Path, each: int = 1) -> tuple[bytes, TraceContext]:
+    """Train two convolutions with normalisation and record four steps, `each` in an execution, as the tracker does."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -50,7 +50,7 @@ def train(mode: str, folder: Path) -> tuple[bytes, TraceContext]:
                 self.step.__enter__()
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if WAIT <= batch < WAIT + ACTIVE:
+            if batch >= WAIT:
                 self.step.__exit__(None, None, None)
             if batch == WAIT + ACTIVE - 1:
                 tf.profiler.experimental.stop()
@@ -72,13 +72,22 @@ def train(mode: str, folder: Path) -> tuple[bytes, TraceContext]:
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(), loss, jit_compile=mode == "xla", run_eagerly=mode == "eager")
+    how = {"jit_compile": mode == "xla", "run_eagerly": mode == "eager", "steps_per_execution": each}
+    model.compile(keras.optimizers.Adam(), loss, **how)
     rows = 32 * (WAIT + ACTIVE)
     x, y = np.random.default_rng(0).normal(size=(rows, 24, 24, 3)).astype("float32"), np.arange(rows) % 10
     model.fit(x, y, batch_size=32, verbose=0, callbacks=[Recorder()])
     (file,) = folder.glob("plugins/profile/*/*.xplane.pb")
     known = {layer.name: type(layer).__name__ for layer in model.layers}
-    return file.read_bytes(), TraceContext(framework="tensorflow", mode=mode, layers=known, optimizer="Adam")
+    context = TraceContext(
+        framework="tensorflow",
+        mode=mode,
+        layers=known,
+        optimizer="Adam",
+        first_step=WAIT,
+        last_step=WAIT + ACTIVE - 1,
+    )
+    return file.read_bytes(), context
 
 
 @pytest.fixture(scope="module", params=["graph", "eager", "xla"])
@@ -86,6 +95,16 @@ def profile(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     raw, context = train(request.param, tmp_path_factory.mktemp("trace"))
     found = interpret(raw, context)
     return summarise(found.trace, found.labels, context, "xplane", phases=found.phases, notes=found.notes)
+
+
+def test_two_steps_in_one_execution_are_two_steps(tmp_path):
+    raw, context = train("graph", tmp_path, each=2)
+    found = interpret(raw, context)
+    profile = summarise(found.trace, found.labels, context, "xplane", phases=found.phases, notes=found.notes)
+    assert profile.steps == ACTIVE
+    assert profile.classified_fraction > SHARE["graph"]
+    assert min(profile.split[part] for part in ("data", "forward", "backward", "optimizer")) > 0
+    assert {one.layer for one in profile.operators if one.family == "convolution"} == {"conv1", "conv2"}
 
 
 def test_nearly_all_operator_time_has_a_family(profile):
