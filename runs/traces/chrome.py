@@ -8,7 +8,7 @@ the `[memory]` instants. The format is that of libkineto's `output_json.cpp`. Wh
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,9 @@ CPU_CATEGORIES = frozenset({
 })  # fmt: skip
 LOOP = ("ProfilerStep#", "trackside::", "Optimizer.")
 """Beginnings of what only the thread of the training loop records."""
+EVENTS, EVENT_END = b'"traceEvents": [', b"\n  }"
+LARGE, CHUNK = 16_000_000, 2_000_000  # bytes
+
 COMPILED = "## Call CompiledFxGraph"
 COMPILED_NAME = "CompiledFxGraph"
 """The range around the kernels of one compiled graph, without the hash that follows in its name."""
@@ -52,6 +55,10 @@ class _Thread:
         return made
 
 
+_Sorted = tuple[dict[tuple[Any, Any], _Thread], dict[tuple[Any, Any], _Thread], dict[tuple[Any, Any], str]]
+"""Events by thread (process and thread ids) and by stream (device and stream), and the threads' names."""
+
+
 def read_lanes(raw: bytes) -> tuple[tuple[Lane, ...], float | None]:
     """The lanes of a trace, and when its clock began in seconds since the epoch, or None.
 
@@ -62,13 +69,18 @@ def read_lanes(raw: bytes) -> tuple[tuple[Lane, ...], float | None]:
     Raises:
         TraceError: it is no trace of PyTorch's, or cut short.
     """
-    document = parse(raw)
-    events = document.get("traceEvents") if isinstance(document, dict) else document
-    if not isinstance(events, list):
-        raise TraceError(
-            "This is no profiler trace: the file has no `traceEvents`. Give one that torch.profiler exported."
-        )
-    threads, streams, names = _sort(events)
+    data = decompress(raw)
+    head: Any
+    try:
+        head, (threads, streams, names) = _in_chunks(data)
+    except (orjson.JSONDecodeError, ValueError):  # not as PyTorch lays it out, or damaged: the whole tells which
+        head = parse(data)
+        events = head.get("traceEvents") if isinstance(head, dict) else head
+        if not isinstance(events, list):
+            raise TraceError(
+                "This is no profiler trace: the file has no `traceEvents`. Give one that torch.profiler exported."
+            ) from None
+        threads, streams, names = _sort(events)
     if not any("category" in one for thread in threads.values() for one in thread.details):
         raise TraceError("The trace holds no operator of PyTorch's: record it with ProfilerActivity.CPU.")
     training = max(threads, key=lambda key: _loop_score(threads[key]))
@@ -78,12 +90,12 @@ def read_lanes(raw: bytes) -> tuple[tuple[Lane, ...], float | None]:
         lanes.append(thread.lane(names.get(key, f"thread {key[1]}"), "compute" if works else "background"))
     for (device, stream), thread in sorted(streams.items(), key=lambda item: str(item[0])):
         lanes.append(thread.lane(f"GPU {device} · stream {stream}", "device"))
-    base = document.get("baseTimeNanoseconds") if isinstance(document, dict) else None
+    base = head.get("baseTimeNanoseconds") if isinstance(head, dict) else None
     return tuple(lanes), None if base is None else float(base) / 1e9
 
 
 def parse(raw: bytes) -> Any:
-    """The JSON document in a file that may be gzipped.
+    """A JSON document.
 
     Raises:
         TraceError: it is none, or cut short.
@@ -91,7 +103,7 @@ def parse(raw: bytes) -> Any:
     if not raw.strip():
         raise TraceError("The trace is empty: record it again.")
     try:
-        return orjson.loads(decompress(raw))
+        return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         cut = raw.lstrip()[:1] in (b"{", b"[") and error.pos >= len(raw) - 1
         what = "ends in the middle: the process was ended while it wrote" if cut else f"is no JSON ({error})"
@@ -116,10 +128,36 @@ def decompress(raw: bytes) -> bytes:
     return data
 
 
+def _in_chunks(data: bytes) -> tuple[Any, _Sorted]:
+    """What is around the events of a large document, and the events sorted.
+
+    Parsed whole, a million events take 4 GB and most of the time goes to the garbage collector. PyTorch writes each
+    event's last bracket on a line of its own, indented by two.
+
+    Raises:
+        ValueError: the document is small, or laid out in another way.
+    """
+    start = data.index(EVENTS) + len(EVENTS) if len(data) > LARGE else -1
+    end = data.rindex(EVENT_END) + len(EVENT_END) if start >= 0 else -1
+    if end < start or start < 0:
+        raise ValueError
+    head = orjson.loads(data[:start] + data[end:])  # the events left out
+
+    def events() -> Iterator[Any]:
+        at = start
+        while at < end:
+            cut = data.find(EVENT_END + b",", at + CHUNK, end)
+            stop = end if cut < 0 else cut + len(EVENT_END)
+            yield from orjson.loads(b"[" + data[at:stop] + b"]")
+            at = stop + 1  # behind the comma
+
+    return head, _sort(events())
+
+
 def _sort(
     events: Iterable[Any],
-) -> tuple[dict[tuple[Any, Any], _Thread], dict[tuple[Any, Any], _Thread], dict[tuple[Any, Any], str]]:
-    """Events by thread (process and thread ids) and by stream (device and stream), and the threads' names."""
+) -> _Sorted:
+    """Events by thread and by stream, and the threads' names."""
     threads: dict[tuple[Any, Any], _Thread] = {}
     streams: dict[tuple[Any, Any], _Thread] = {}
     names: dict[tuple[Any, Any], str] = {}
