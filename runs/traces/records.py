@@ -136,8 +136,8 @@ class Profile:
         step_seconds: wall clock of each recorded step, from the start of one to the start of the next.
         split: mean seconds a step by part; the values add up to the mean of `step_seconds`.
         operators: by self time, the longest first.
-        classified_fraction: share of the self time of operators (background ones and Python left out) that has a family
-            other than `other`; NaN where there are none.
+        classified_fraction: share of the self time of operators (background ones and Python left out; an accelerator's
+            alone where there is one) that has a family other than `other`; NaN where there are none.
         notes: sentences that a reader of the numbers must know: what is missing, what was guessed, what is fused.
     """
 

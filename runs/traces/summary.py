@@ -70,7 +70,9 @@ def summarise(
     has_device = any(lane.kind == "device" for lane in trace.lanes)
     mean = parts.sum(axis=0) * NANO / len(parts)
     operators = _operators(trace, labels)
-    counted = [one for one in operators if not one.background]
+    # Where an accelerator does the work, what the processor does is launching it.
+    device = "gpu" if any(one.device == "gpu" for one in operators) else "cpu"
+    counted = [one for one in operators if one.device == device and not one.background]
     in_all = sum(one.self_seconds for one in counted)
     named = sum(one.self_seconds for one in counted if one.family != "other")
     return Profile(

@@ -20,6 +20,7 @@ from .shared import JSONOption, References, StoreOption, err, out, print_json, t
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
+    from ..runs.traces.comparison import ProfileComparison
     from ..runs.traces.records import Operator, Profile
 
 ByOption = Annotated[str, typer.Option("--by", metavar="family|operator", help="What the time is summed up by.")]
@@ -38,7 +39,7 @@ class _Shown:
 def profile(
     runs: References,
     by: ByOption = "family",
-    top: Annotated[int, typer.Option(min=1, help="How many operators to list of each run.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="How many operators to list.")] = 10,
     export: Annotated[
         Path | None,
         typer.Option(
@@ -96,7 +97,17 @@ def _print_json(shown: Sequence[_Shown]) -> None:
     from ..runs.traces.families import profile_json
 
     runs = [{"id": one.run.id, "name": one.run.name, "label": one.label, **profile_json(one.profile)} for one in shown]
-    print_json({"runs": runs})
+    comparison = _comparison(shown)
+    print_json({"runs": runs, "comparison": None if comparison is None else comparison.to_json()})
+
+
+def _comparison(shown: Sequence[_Shown]) -> ProfileComparison | None:
+    """The runs side by side; None of a single one."""
+    if len(shown) < 2:
+        return None
+    from ..runs.traces.comparison import compare_profiles
+
+    return compare_profiles([one.profile for one in shown], [one.label for one in shown])
 
 
 def _print(shown: Sequence[_Shown], by: str, top: int) -> None:
@@ -104,16 +115,18 @@ def _print(shown: Sequence[_Shown], by: str, top: int) -> None:
     if by == "family":
         out.print()
         out.print(_family_table(shown))
-    for one in shown:
-        out.print()
-        out.print(_operator_table(one, top))
+    comparison = _comparison(shown)
+    out.print()
+    if comparison is not None:
+        out.print(_matched_table(shown, comparison, top))
+    else:
+        out.print(_operator_table(shown[0], top))
     guessed = any(operator.inferred for one in shown for operator in one.profile.operators)
     out.print()
     if guessed:
         out.print(f"{GUESSED} the family is inferred, not read off the trace.", style="dim")
-    for one in shown:
-        for note in one.profile.notes:
-            out.print(f"{one.label}: {note}" if len(shown) > 1 else note, style="dim", markup=False, soft_wrap=True)
+    for sentence in comparison.captions if comparison is not None else shown[0].profile.notes:
+        out.print(sentence, style="dim", markup=False, soft_wrap=True)
 
 
 def _split_table(shown: Sequence[_Shown]) -> Table:
@@ -177,6 +190,34 @@ def _operator_table(one: _Shown, top: int) -> Table:
     left = len(one.profile.operators) - top
     if left > 0:
         table.caption = f"a step; {left} more rows: --top {len(one.profile.operators)}"
+        table.caption_justify = "left"
+    return table
+
+
+def _matched_table(shown: Sequence[_Shown], comparison: ProfileComparison, top: int) -> Table:
+    """Operators that do the same work in one row; `–` where only others have it."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("operators that do the same, a step", no_wrap=True)
+    table.add_column("layer", overflow="ellipsis", no_wrap=True, max_width=20)
+    for i, one in enumerate(shown):
+        table.add_column(escape(one.label), justify="right", no_wrap=True)
+        if i:
+            table.add_column("")
+    for one in shown:
+        table.add_column(f"in {escape(one.label)}", overflow="ellipsis", no_wrap=True, max_width=34)
+    for row in comparison.operators[:top]:
+        work = row.kind if row.direction == "none" else f"{row.kind} {row.direction}"
+        cells = ["–" if seconds is None else _time(seconds) for seconds in row.seconds]
+        layer = next((layer for layer in row.layers if layer), "")
+        table.add_row(
+            escape(work) + (GUESSED if row.inferred else ""),
+            escape(layer),
+            *_beside(cells, [seconds or 0.0 for seconds in row.seconds]),
+            *(escape(name) for name in row.names),
+        )
+    left = len(comparison.operators) - top
+    if left > 0:
+        table.caption = f"{left} more rows: --top {len(comparison.operators)}"
         table.caption_justify = "left"
     return table
 

@@ -268,6 +268,7 @@ def test_kernels_have_the_family_of_their_operator_and_fill_the_time_the_thread_
         ("ncclDevKernel_AllReduce_Sum_f32", "communication", "none", None),
         ("Memcpy DtoH (Device -> Pageable)", "other", "none", None),
     }
+    assert found.classified_fraction == pytest.approx(55 / 65)
     # From 41 to 90 the thread waits: 20 for kernels, 10 for the copy, and 5 for communication that nothing hides.
     assert split(found) == {
         "forward": 20.0, "backward": 15.0, "optimizer": 5.0, "data": 11.0, "kernel": 20.0, "copy": 10.0,
