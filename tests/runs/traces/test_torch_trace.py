@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from trackside.db.errors import TraceError
+from trackside.runs.traces import chrome
 from trackside.runs.traces.records import TraceContext
 from trackside.runs.traces.shapes import flops, shapes_text
 from trackside.runs.traces.torch_names import family_of, family_of_kernel, fused
@@ -339,6 +340,35 @@ def test_work_of_a_convolution_is_given_to_the_operator_that_computes_it() -> No
 def test_what_is_no_trace_is_refused_in_one_sentence(raw, sentence) -> None:
     with pytest.raises(TraceError, match=sentence):
         interpret(raw, TraceContext(framework="torch"))
+
+
+def laid_out(raw: bytes) -> bytes:
+    """A document as libkineto writes it: each event's last bracket on a line of its own."""
+    whole = json.loads(raw)
+    events = ",".join(f"\n  {json.dumps(one)[:-1]}\n  }}" for one in whole.pop("traceEvents"))
+    return f'{json.dumps(whole)[:-1]},\n    "traceEvents": [\n    {events}\n  ],\n    "traceName": "x"\n}}'.encode()
+
+
+def test_a_large_trace_is_read_in_pieces_and_says_the_same(monkeypatch) -> None:
+    raw = laid_out(document(*TWO_BATCHES, kernel("sgemm", 30, 5)))
+    context = TraceContext(framework="torch")
+    whole = interpret(raw, context)
+    parsed: list[int] = []
+    monkeypatch.setattr(chrome, "LARGE", 0)
+    monkeypatch.setattr(chrome, "CHUNK", 300)
+    monkeypatch.setattr(chrome, "parse", lambda data: parsed.append(len(data)))
+    pieces = interpret(raw, context)
+    assert parsed == []
+    assert pieces.trace.wall_clock == whole.trace.wall_clock == 1e9
+    assert [(lane.name, list(lane.names)) for lane in pieces.trace.lanes] == [
+        (lane.name, list(lane.names)) for lane in whole.trace.lanes
+    ]
+    assert [lane.details for lane in pieces.trace.lanes] == [lane.details for lane in whole.trace.lanes]
+    monkeypatch.undo()
+    monkeypatch.setattr(chrome, "LARGE", 0)
+    with pytest.raises(TraceError, match="ends in the middle"):
+        interpret(raw[:-200], context)
+    assert len(interpret(document(*TWO_BATCHES), context).trace.step_edges) == 3  # on one line: read whole
 
 
 def test_a_compressed_trace_and_a_bare_list_of_events_are_read_too() -> None:
