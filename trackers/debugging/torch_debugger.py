@@ -43,6 +43,7 @@ class TorchDebugger:
                 session.notice("The layers are not measured: their weights are sharded over processes.")
             else:
                 self._probes = LayerProbes(session, module, options, self._saw_layers)
+                self._watch.measured = self._measured
         session.saw_loss = self._saw_loss
 
     @property
@@ -85,10 +86,15 @@ class TorchDebugger:
         if self._probes is not None:
             self._probes.close()
 
+    def _measured(self) -> dict[str, Any] | None:
+        path = None if self._probes is None else self._probes.first_bad_output()
+        return None if path is None else self._fields(path)
+
     def _saw_loss(self, step: int, loss: float) -> None:
         if self._probes is not None and step not in self._watch.alarmed:
             self._probes.flush()
-            if (path := self._bad_outputs.get(step)) is not None:
+            path = self._probes.first_bad_output() if step == self._probes.step else self._bad_outputs.get(step)
+            if path is not None:
                 self._watch.saw_layer(step, "activation", self._fields(path))
         self._watch.saw_loss(step, loss)
 

@@ -6,6 +6,7 @@ batch is worked through; what copies or pickles the model even then gets hooks t
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -57,7 +58,10 @@ class LayerProbes:
             if p.requires_grad
         }
         self.lines: dict[str, tuple[str, int, str] | None] = {}
-        self._hooks = {path: _Hook(self, path) for path in self.layers}
+        compiled = _compiled(module)
+        self._hooks = {path: _Hook(self, path) for path, layer in self.layers.items() if id(layer) not in compiled}
+        if len(self._hooks) < len(self.layers):
+            session.notice("Outputs of compiled layers are not measured: PyTorch would compile anew for each step.")
         self._handles: list[Any] = []
         self._measuring = False
         self.step = -1
@@ -74,7 +78,7 @@ class LayerProbes:
             self._outputs, self._gradients, self._weights = {}, {}, {}
         if step % self._every == 0:
             self._measuring = True
-            self._handles = [layer.register_forward_hook(self._hooks[path]) for path, layer in self.layers.items()]
+            self._handles = [self.layers[path].register_forward_hook(hook) for path, hook in self._hooks.items()]
 
     def before_backward(self) -> None:
         """The forward pass is over; what runs again in the backward pass, to save memory, does not count."""
@@ -143,6 +147,10 @@ class LayerProbes:
         """Take the hooks off and log what is left, waiting for the device."""
         self.remove()
         self.flush()
+
+    def first_bad_output(self) -> str | None:
+        """Path of the first layer whose output is not finite in this update, or None. Waits for the device."""
+        return next((path for path, (norm, _, _) in self._outputs.items() if not math.isfinite(norm.item())), None)
 
     def see_output(self, path: str, output: Any) -> None:
         """A layer has run."""
@@ -250,6 +258,18 @@ def _layers(module: nn.Module) -> Iterable[tuple[str, nn.Module]]:
         own = any(True for _ in layer.parameters(recurse=False))
         if own or not any(True for _ in layer.children()):
             yield layer_path(layer, module) or name, layer
+
+
+def _compiled(module: nn.Module) -> set[int]:
+    """Ids of the modules that run as part of something compiled."""
+    if getattr(module, "_compiler_ctx", None) is not None:  # Lightning unwraps a compiled module and keeps this
+        return {id(layer) for layer in module.modules()}
+    parts = [
+        part
+        for part in module.modules()
+        if type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
+    ]
+    return {id(layer) for part in parts for layer in part.modules()}
 
 
 def _norms(tensors: Iterable[Tensor]) -> Tensor:

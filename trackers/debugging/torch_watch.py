@@ -8,6 +8,7 @@ and the search can only begin with the next step.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,6 +49,8 @@ class TorchWatch:
     Attributes:
         batch, batch_index: the batch being worked on; None between batches.
         alarmed: steps that something was recorded of.
+        measured: returns the fields of a record that tell the first layer whose output is not finite in this step,
+            where layers are measured; None otherwise.
     """
 
     def __init__(self, session: TrackerSession, trainer: Any, module: nn.Module, options: DebugOptions | None) -> None:
@@ -63,6 +66,7 @@ class TorchWatch:
         self._armed = 0
         self._updates_ahead = FROZEN_UPDATES
         self.alarmed: set[int] = set()
+        self.measured: Callable[[], dict[str, Any] | None] = lambda: None
         self.batch: Any = None
         self.batch_index: int | None = None
 
@@ -258,7 +262,10 @@ class TorchWatch:
                     return self._fields(origin)
                 obstacle = "Computed once more the step gave finite values: chance decided, as in a dropout."
         found: dict[str, Any] = {"cannot": (obstacle or "The batch is not at hand.",), "how": "search"}
-        return {**found, **(self._worst_gradient() if quantity == "gradient" else {})}
+        if quantity == "gradient":
+            return {**found, **self._worst_gradient()}
+        measured = self.measured()
+        return found if measured is None else {**found, **measured, "quantity": "activation", "exact": True}
 
     def _fields(self, origin: Origin) -> dict[str, Any]:
         fields: dict[str, Any] = {

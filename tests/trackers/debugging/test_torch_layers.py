@@ -336,3 +336,47 @@ def test_percentiles_of_the_gradients_on_request(sqlite_url):
             series = store.series(tracker.run_id, f"layers/net.4/gradient_p{percentile:02d}")
             expected = [np.percentile(gradient, percentile) for gradient in kept.gradients]
             np.testing.assert_allclose(series.values, expected, rtol=1e-5, atol=1e-9)
+
+
+def test_layers_tell_where_a_step_cannot_be_computed_again(sqlite_url, monkeypatch):
+    """As in distributed training, where one process cannot do so alone."""
+    from trackside.trackers.debugging import torch_watch
+
+    monkeypatch.setattr(torch_watch, "replayable", lambda *_: "Not here.")
+    for options, layer in (({}, None), ({"debug": True}, "net.0")):
+        tracker = LightningTracker(store=sqlite_url, system=False, **options)
+        torch_broken.division_by_zero(tracker)
+        with trackside.open_store(sqlite_url) as store:
+            event = records(store, tracker.run_id)[0]
+        assert (event.step, event.record.layer, event.record.cannot) == (3, layer, ("Not here.",))
+        assert event.record.exact == (layer is not None)
+
+
+def test_loss_that_is_read_late_is_told_by_the_layers(sqlite_url, monkeypatch):
+    """As on an accelerator: nobody waits for the loss before the backward pass."""
+    from trackside.trackers.debugging.torch_watch import TorchWatch
+    from trackside.trackers.lightning_usual import UsualStep
+
+    monkeypatch.setattr(UsualStep, "log", lambda *_: False)  # the short way is for the CPU
+    monkeypatch.setattr(TorchWatch, "before_backward", lambda *_: None)
+    monkeypatch.setattr(TorchWatch, "before_update", lambda *_: None)
+    for options, layer in (({}, None), ({"debug": True}, "net.0")):
+        tracker = LightningTracker(store=sqlite_url, system=False, **options)
+        torch_broken.division_by_zero(tracker)
+        assert not tracker.guard.failures
+        with trackside.open_store(sqlite_url) as store:
+            event = records(store, tracker.run_id)[0]
+        assert (event.kind, event.step, event.record.layer) == ("non_finite", 3, layer)
+        assert event.record.cannot
+
+
+def test_compiled_layers_carry_no_hooks(sqlite_url):
+    model = fresh()
+    model.net.compile(backend="eager")
+    tracker = LightningTracker(store=sqlite_url, system=False, debug=True)
+    fit(model, [tracker], limit_train_batches=2)
+    assert not tracker.guard.failures
+    with trackside.open_store(sqlite_url) as store:
+        names = [info.name for info in store.series_infos([tracker.run_id]) if info.name.startswith("layers/")]
+        assert any("compiled layers" in event.message for event in store.events(tracker.run_id))
+    assert {name.rpartition("/")[2] for name in names} == {"gradient_norm", "update_ratio"}
