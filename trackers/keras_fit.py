@@ -121,14 +121,17 @@ class KerasFit:
         fresh = not self._continued
         probe = StepProbe(
             self._model,
-            gradient_norm=self.session.options.gradient_norm,
+            gradient_norm=self.session.options.gradient_norm or self.session.options.probes is not None,
             on_batch=self._take_training_batch if fresh else None,
             keep_batches=self._train_data.remaining,
             before_update=self._record_weights if fresh else None,
             guard=self.session.guard,
             watch=True,
+            debug=self.session.options.probes,
         )
-        self._watch.keeper = probe.moments
+        self._watch.keeper, self._watch.probes = probe.moments, probe.layers
+        if self.session.options.probes is not None and probe.layers is None:
+            self.session.notice("The layers are not measured: the model trains on several devices.")
         return probe
 
     def _take_training_batch(self, arrays: list[Any], weights: int) -> None:
@@ -240,6 +243,9 @@ class KerasFit:
             self.session.update(config={"data": {"batch_size": self._recorder.batch_size}})
         if self._probe is None:
             return
+        if len(self._probe.values.used) == 1:
+            with self.session.guard("look for layers without a gradient"):
+                self._watch.saw_gradients(self.session.step, self._probe.values.without_gradient)
         if self._recorder.loss_is_running_mean:
             losses = self._probe.values.losses_per_step
             calls = "without compute_loss" if not losses else f"with {losses} calls of compute_loss"
@@ -254,7 +260,7 @@ class KerasFit:
                 f"Keras makes {self._probe.steps} updates in one execution; their step times are the mean of them."
             )
         norms = [name for name in self._probe.values.columns if name.endswith("gradient_norm")]
-        if self.session.options.gradient_norm and not norms:
+        if (self.session.options.gradient_norm or self.session.options.probes is not None) and not norms:
             self.session.notice(
                 "optimizer/gradient_norm is missing: the gradients do not pass through an optimizer of the model, on "
                 "one device."

@@ -18,10 +18,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from .debugging.keras_moment import MomentKeeper
+from .debugging.keras_layers import LayerProbes
+from .debugging.keras_moment import MomentKeeper, StepCopy
 from .guard import Guard
 from .keras_batches import HOST, BatchKeeper, Receiver
 from .keras_values import VALUES, StepValues, each_optimizers, replaced
+from .options import DebugOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,11 @@ class StepProbe:
         before_update: called once, when all weights exist and this training has updated none of them.
         guard: takes what goes wrong in here.
         watch: keep a step whose loss or gradients are not finite.
+        debug: measure the layers as well; under XLA also keep every step until the next.
 
     Attributes:
         moments: keeps such a step; None where that was not asked for, or cannot be.
+        layers: measures the layers; None where that was not asked for, or cannot be.
         steps: how many steps an execution makes at most.
         records: whether steps can leave rows at all.
         splits_time: whether the time waiting for data can be told from the rest.
@@ -68,6 +72,7 @@ class StepProbe:
         before_update: Callable[[], None] | None = None,
         guard: Guard | None = None,
         watch: bool = False,
+        debug: DebugOptions | None = None,
     ) -> None:
         self._guard = guard or Guard()
         self._model = model
@@ -78,13 +83,23 @@ class StepProbe:
         compiled = bool(model.jit_compile) and not model.run_eagerly
         self.records = self._between or one_replica
         self.splits_time = self._between or (one_replica and not compiled)
-        self.moments = MomentKeeper(model, self._guard) if watch and one_replica and not compiled else None
+        self.moments: MomentKeeper | StepCopy | None = None
+        keeper = MomentKeeper(model, self._guard) if watch and one_replica and not compiled else None
+        self._copy = StepCopy(model, self._guard) if debug is not None and one_replica and compiled else None
+        if self._copy is not None and (not self._between or self.steps > 1):
+            self._copy = None
+        self._prepared = False
+        self.moments = keeper or self._copy
+        self.layers: LayerProbes | None = None
+        if debug is not None and one_replica:
+            self.layers = LayerProbes(model, percentiles=debug.histograms, guard=self._guard)
         self.values = StepValues(
             model,
             gradient_norm=gradient_norm,
             before_update=before_update,
             guard=self._guard,
-            moments=self.moments,
+            moments=keeper,
+            layers=self.layers,
         )
         self._keeper: BatchKeeper | None = None
         if on_batch is not None and self.splits_time and one_replica:
@@ -114,17 +129,27 @@ class StepProbe:
             attributes = {}
         # Keras before 3.8 looks the step up only when it traces it.
         late = {} if self._between else attributes
-        with replaced(model, train_function=None, **attributes):
-            model.make_train_function(force=True)
-            function = model.train_function
+
+        def made() -> Callable[[Any], Any]:
+            with replaced(model, train_function=None, **attributes):
+                model.make_train_function(force=True)
+                function: Callable[[Any], Any] = model.train_function
+            return function
+
+        function = made()
 
         def train_function(iterator: Any) -> Any:
+            nonlocal function
             self._entered = time.time()
             if late:
                 with replaced(model, **late):
                     logs = function(iterator)
             else:
                 logs = function(iterator)
+                if self._copy is not None and not self._prepared:
+                    self._prepared = True
+                    with self._guard("keep each step"):
+                        function = made() if self._copy.prepare() else function
             self._unread = True
             if self._carrier is not None and isinstance(logs, dict):
                 self._unload(logs, *self._carrier)
@@ -197,6 +222,8 @@ class StepProbe:
                 before = self._began(), self._stamp(data), rates
                 if self._keeper is not None:
                     self._keeper.keep(data, self._count().read_value())
+                if self._copy is not None:
+                    self._copy.keep(data)
             logs = step(data)
             if not isinstance(logs, dict) or VALUES not in logs:
                 return logs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +198,7 @@ class StepRecorder:
         session, probe = self._session, self.probe
         if time is None or tuple(time.metrics()) != TIMES or probe is None or probe.steps > 1:
             return
-        if self._accumulation > 1 or session.options.log_every != 1 or session.event_files:
+        if self._accumulation > 1 or session.options.log_every != 1 or session.event_files or self._measured:
             return
         columns = probe.values.columns
         names = tuple(self._keys.get(name) for name in ("learning_rate", *columns) if name != "samples")
@@ -207,6 +208,11 @@ class StepRecorder:
             self._loss_at = 4 + columns.index("loss")
             self._checked = tuple(4 + columns.index(name) for name in ("loss", "gradient_norm") if name in columns)
             self._names = tuple(metrics)
+
+    @property
+    def _measured(self) -> bool:
+        """Whether the layers are measured."""
+        return self.probe is not None and self.probe.layers is not None
 
     def _batch_metrics(self, row: StepRow | None, logs: Mapping[str, float]) -> dict[str, float]:
         """Return what is known of one batch, by key, and count its samples."""
@@ -229,6 +235,8 @@ class StepRecorder:
     def _key(self, name: str) -> str:
         if name in ("learning_rate", "gradient_norm"):
             key = f"optimizer/{name}"
+        elif name.startswith("layers/"):
+            key = name
         elif name.startswith("optimizer"):
             key = name  # of one of several
         else:
@@ -251,6 +259,8 @@ class StepRecorder:
                 self._watch.saw(step, metrics, batch, kept=bad)
         if not session.due(step):
             return
+        if self._measured and (probes := session.options.probes) is not None and step % probes.every:
+            metrics = {key: value for key, value in metrics.items() if not key.startswith("layers/")}
         session.log_step(step, metrics, time, epoch=epoch)
         if not metrics.keys() <= self.batch_keys:
             for key in metrics.keys() & self._running_means - self.batch_keys:
@@ -265,5 +275,10 @@ class StepRecorder:
             values = [batch[key] for batch in made if key in batch]
             # What the optimizer did it did with the last batch, and a mean since the epoch began is one already.
             last = key.startswith("optimizer") or key in self._running_means
+            if key.startswith("layers/"):
+                if key.endswith("/activation_norm"):  # of all outputs together
+                    means[key] = math.hypot(*values)
+                    continue
+                last = not key.endswith("/zero_fraction")
             means[key] = values[-1] if last else sum(values) / len(values)
         return means

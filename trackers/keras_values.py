@@ -17,6 +17,7 @@ from .guard import Guard
 from .keras_batches import sample_weights
 
 if TYPE_CHECKING:
+    from .debugging.keras_layers import LayerProbes
     from .debugging.keras_moment import MomentKeeper
 
 VALUES = "_trackside_values"
@@ -31,6 +32,7 @@ class _Found:
     metrics: dict[str, Any] = field(default_factory=dict)
     states: dict[int, Any] = field(default_factory=dict)  # of the model's own means, by metric, from this batch alone
     gradient_norms: dict[int, Any] = field(default_factory=dict)  # by optimizer
+    layers: Any = None  # what was measured of the layers
     begun: Any = None  # what the keeper of bad steps needs of the step's beginning
 
 
@@ -46,13 +48,15 @@ class StepValues:
         before_update: called once, when all weights exist and this training has updated none of them.
         guard: takes what goes wrong in here.
         moments: keeps a step whose loss or gradients are not finite.
+        layers: measures the layers.
 
     Attributes:
         columns: names of the values, known after the first call: `loss` (the mean over the batch, penalties
-            included), `samples`, `gradient_norm`, `metric/<name>`.
+            included), `samples`, `gradient_norm`, `metric/<name>`, `layers/<path>/<statistic>`.
         optimizers: those that the model may train with.
         used: those of them that the step was seen to apply gradients with, in the same order; known after the first
             call.
+        without_gradient: the variables that a step's loss did not reach.
         losses_per_step: how often the step computed a loss through `compute_loss`. Unless that is once, nothing says
             which is the batch's, and there is no `loss`. None before the first call.
         weighted: whether the samples of the batches come with weights.
@@ -66,6 +70,7 @@ class StepValues:
         before_update: Callable[[], None] | None,
         guard: Guard,
         moments: MomentKeeper | None = None,
+        layers: LayerProbes | None = None,
     ) -> None:
         self.columns: tuple[str, ...] = ()
         self.losses_per_step: int | None = None
@@ -78,6 +83,8 @@ class StepValues:
         self._before_update = before_update
         self._guard = guard
         self._moments = moments
+        self._layers = layers
+        self.without_gradient: list[Any] = []
         self._found: dict[int, _Found] = {}  # by thread
         self._watched = ExitStack()
 
@@ -85,7 +92,7 @@ class StepValues:
         """Return a step that computes and returns what `train_step` does, and under `VALUES` a vector more."""
 
         def step(data: Any) -> Any:
-            found = _Found()
+            found = _Found(layers=None if self._layers is None else self._layers.begin())
             self.weighted = bool(sample_weights(data))
             if all(layer.built for layer in self._model._flatten_layers()):
                 self._call_before_update()
@@ -111,6 +118,8 @@ class StepValues:
             self._watched.enter_context(self._watching_metrics())
             self._watched.enter_context(self._watching_own_metrics())
             self._watched.enter_context(self._watching_updates())
+            if self._layers is not None:
+                self._watched.enter_context(self._layers.watching(lambda: self._current.layers))
         self._found[replica] = found
         try:
             yield
@@ -198,11 +207,23 @@ class StepValues:
                 self.used = [other for other in self.optimizers if other is optimizer or other in self.used]
             grads = list(grads)
             variables = None if trainable_variables is None else list(trainable_variables)
+            targets = optimizer._trainable_variables if variables is None else variables
+            self.without_gradient = [v for v, g in zip(targets, grads, strict=False) if g is None]
             if self._gradient_norm:
                 with self._guard("compute the gradient norm"):
                     self._current.gradient_norms[id(optimizer)] = gradient_norm(optimizer, grads, variables)
+            before = None
+            if self._layers is not None:
+                with self._guard("measure the layers"):
+                    dense, scale = used_gradients(optimizer, grads, variables)
+                    dense = [None if g is None else g / tf.cast(tf.convert_to_tensor(scale), g.dtype) for g in dense]
+                    before = self._layers.before_update(self._current.layers, targets, dense)
             with self._after_a_look(optimizer, grads):
-                return apply(grads, variables)
+                result = apply(grads, variables)
+            if self._layers is not None and before is not None:
+                with self._guard("measure the layers"):
+                    self._layers.after_update(self._current.layers, targets, before)
+            return result
 
         return watched
 
@@ -251,6 +272,8 @@ class StepValues:
             # A mean of the user's own that is called loss is the batch's loss only where no other is known.
             if _belongs_here(value) and not (name == "loss" and "loss" in values):
                 values[f"metric/{name}"] = value
+        if self._layers is not None:
+            values.update(self._layers.values(found.layers, _belongs_here))
         if not self.columns:
             self.columns = tuple(values)
         return tf.stack([tf.cast(values.get(name, np.nan), tf.float64) for name in self.columns])
@@ -269,9 +292,18 @@ def each_optimizers(quantity: str, count: int) -> list[str]:
 
 
 def gradient_norm(optimizer: Any, grads: list[Any], variables: list[Any] | None) -> tf.Tensor:
-    """Return the global 2-norm of the gradients that an update uses, before clipping: scalar float64.
+    """Return the global 2-norm of the gradients that an update uses, before clipping: scalar float64."""
+    dense, scale = used_gradients(optimizer, grads, variables)
+    # Half the sum of squares, in one pass over each.
+    halves = [tf.cast(tf.nn.l2_loss(g), tf.float64) for g in dense if g is not None]
+    norm = tf.sqrt(2.0 * tf.add_n(halves)) if halves else tf.zeros([], tf.float64)
+    return norm / tf.cast(tf.convert_to_tensor(scale), tf.float64)
 
-    Loss scaling is undone. With gradient accumulation it is the norm of the mean gradient so far, which at the last
+
+def used_gradients(optimizer: Any, grads: list[Any], variables: list[Any] | None) -> tuple[list[Any], Any]:
+    """Return the gradients that an update uses, before clipping, and a number that all are still to be divided by.
+
+    That is how loss scaling is undone. With gradient accumulation they are the mean gradient so far, which at the last
     batch of an update is the one the update uses.
     """
     scale: Any = 1.0
@@ -292,10 +324,7 @@ def gradient_norm(optimizer: Any, grads: list[Any], variables: list[Any] | None)
             for g, sum_ in zip(dense, before, strict=True)
         ]
         scale = batches
-    # Half the sum of squares, in one pass over each.
-    halves = [tf.cast(tf.nn.l2_loss(g), tf.float64) for g in dense if g is not None]
-    norm = tf.sqrt(2.0 * tf.add_n(halves)) if halves else tf.zeros([], tf.float64)
-    return norm / tf.cast(tf.convert_to_tensor(scale), tf.float64)
+    return dense, scale
 
 
 def batch_samples(data: Any) -> Any:

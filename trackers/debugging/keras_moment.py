@@ -122,6 +122,70 @@ class MomentKeeper:
         return moment
 
 
+class StepCopy:
+    """Keeps every step as it begins, for XLA: outside of what it compiles, and at the cost of the weights once more.
+
+    Args:
+        model: a compiled Keras model on the TensorFlow back end, with one replica and one step an execution.
+        guard: takes what goes wrong in here.
+    """
+
+    taken = None  # nothing in the step tells that it was not finite
+
+    def __init__(self, model: Any, guard: Guard) -> None:
+        self._model = model
+        self._guard = guard
+        self._data: Any = None
+        self._types: list[tf.DType] | None = None
+        self._batch: list[tf.Variable] = []
+        self._weights: list[tf.Variable] = []
+
+    def prepare(self) -> bool:
+        """Make room, once a step was traced and all weights exist; returns whether the graph has to be built again."""
+        if self._weights or self._types is None or keras_model.count_parameters(self._model) > LARGEST_COPY:
+            return False
+        self._batch = [_unshaped(dtype) for dtype in self._types]
+        self._weights = [tf.Variable(tf.identity(v.value), trainable=False) for v in self._model.variables]
+        return True
+
+    def keep(self, data: Any) -> None:
+        """A step begins with this batch; called where its graph is traced, outside of XLA."""
+        flat = keras.tree.flatten(data)
+        tensors = [item for item in flat if isinstance(item, tf.Tensor)]
+        if len(tensors) != sum(item is not None for item in flat):
+            tensors = []
+        if self._types is None:
+            self._types = [tensor.dtype for tensor in tensors]
+            self._data = keras.tree.map_structure(lambda item: None if item is None else 0, data)
+        if not self._weights:
+            return
+        if self._types == [tensor.dtype for tensor in tensors]:
+            for variable, tensor in zip(self._batch, tensors, strict=True):
+                variable.assign(tensor)
+        for variable, weight in zip(self._weights, self._model.variables, strict=True):
+            variable.assign(weight.value)
+
+    def release(self) -> Moment | None:
+        """Return the last step as it began; None after the first, which showed what is to be kept."""
+        with self._guard("keep the step that was not finite"):
+            if self._batch and int(tf.size(self._batch[0])):
+                filled = iter(self._batch)
+                flat = [tf.identity(next(filled)) if item == 0 else None for item in keras.tree.flatten(self._data)]
+                return Moment(
+                    weights=[variable.numpy() for variable in self._weights],
+                    seeds=[],
+                    data=keras.tree.pack_sequence_as(self._data, flat),
+                    batches=0,
+                )
+        return None
+
+
+def _unshaped(dtype: tf.DType) -> tf.Variable:
+    return tf.Variable(
+        tf.zeros([0], dtype), shape=tf.TensorShape(None), trainable=False, validate_shape=False, name="trackside_step"
+    )
+
+
 def seed_generators(model: Any) -> list[Any]:
     """Return the sources of random numbers in a model's layers, each once, in a fixed order."""
     found = {id(s): s for layer in model._flatten_layers() for s in getattr(layer, "_seed_generators", ())}

@@ -97,7 +97,9 @@ def _as_it_was(model: Any, moment: Moment) -> Iterator[None]:
     try:
         for variable, value in zip(model.variables, moment.weights, strict=True):
             variable.assign(value)
-        for seed, value in zip(seeds, moment.seeds, strict=True):
+        for seed, value in zip(
+            seeds, moment.seeds, strict=False
+        ):  # none where the weights were copied at the beginning
             seed.state.assign(value)
         yield
     finally:

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from ...runs.debugging.records import DebugRecord, Quantity
+from ...runs.debugging.source import source_at
 from ..fingerprints import batch_digest
 from ..options import DebugOptions
 from ..session import TrackerSession
 from .keras_failure import FIT_LINE, NO_LINE
+from .keras_frames import named
+from .layer_health import LayerHealth
 
 if TYPE_CHECKING:
-    from .keras_moment import Moment, MomentKeeper
+    from .keras_layers import LayerProbes
+    from .keras_moment import Moment, MomentKeeper, StepCopy
 
 MOST_ALARMS = 5
+MOST_FROZEN = 10
 
 _AFTER_UPDATE = (
     "Inside of jit_compile nothing is looked at before the update is made: layer, operator and line are unknown. "
     "Train once more with debug=True, which keeps each step until it is known to be good."
+)
+_FIRST = (
+    "Inside of jit_compile a step is not kept that is the first, or one of several in an execution: layer, operator and "
+    "line are unknown. In another mode they would be told."
+)
+_ONLY_LAYER = (
+    "Computed once more outside of XLA the step gave finite values, or could not be: the layer was measured inside, "
+    "operation and line are unknown."
 )
 _NOT_KEPT = (
     "The step could not be kept for a search: its batch was not made of plain tensors, the model was too large to be "
@@ -39,6 +52,7 @@ class KerasWatch:
 
     Attributes:
         keeper: what keeps the bad steps; None where nothing can.
+        probes: measure the layers; None where they are not measured.
     """
 
     def __init__(self, session: TrackerSession, model: Any, options: DebugOptions | None) -> None:
@@ -47,7 +61,9 @@ class KerasWatch:
         self._options = options or DebugOptions()
         self._alarms = 0
         self._bad_before = False
-        self.keeper: MomentKeeper | None = None
+        self._health = LayerHealth()
+        self.keeper: MomentKeeper | StepCopy | None = None
+        self.probes: LayerProbes | None = None
 
     @property
     def roused(self) -> bool:
@@ -64,13 +80,63 @@ class KerasWatch:
             kept: whether it is the step that was kept because something in it was not finite.
         """
         loss = metrics.get("train/loss")
-        norm = next((v for key, v in metrics.items() if key.endswith("gradient_norm")), None)
+        norms = (v for key, v in metrics.items() if key.startswith("optimizer") and key.endswith("gradient_norm"))
+        norm = next(norms, None)
         if loss is not None and not math.isfinite(loss):
             self._alarm(step, "loss", metrics, batch)
         elif (norm is not None and not math.isfinite(norm) and not self._scaled()) or kept:
             self._alarm(step, "gradient", metrics, batch)
         else:
             self._bad_before = False
+        # What becomes of the layers after an alarm is its aftermath.
+        if self.probes is not None and not self._alarms and step % self._options.every == 0:
+            for finding in self._health.see(layer_values(metrics)):
+                self._say_of_layer(finding.kind, finding.layer, finding.quantity, finding.sentence, step)
+
+    def saw_gradients(self, step: int, missing: Sequence[Any]) -> None:
+        """The first update was made.
+
+        Args:
+            step: counted from 0.
+            missing: the variables that no gradient reached.
+        """
+        lost = {id(variable) for variable in missing}
+        frozen = [
+            layer
+            for layer in self._model._flatten_layers()
+            if layer.trainable
+            and layer._trainable_variables
+            and all(id(variable) in lost for variable in layer._trainable_variables)
+        ]
+        for layer in frozen[:MOST_FROZEN]:
+            path = named(layer, self._model)
+            sentence = f"{path or 'The model'} does not train: no gradient reached it."
+            cannot = ("A gradient that does not come leaves no line of code.",)
+            self._say_of_layer("frozen_layer", path, "gradient", sentence, step, type(layer).__name__, cannot)
+
+    def _say_of_layer(
+        self,
+        kind: str,
+        path: str,
+        quantity: Quantity,
+        sentence: str,
+        step: int,
+        layer_class: str | None = None,
+        cannot: tuple[str, ...] = (),
+    ) -> None:
+        fields = {"layer_class": layer_class} if layer_class is not None else self._layer_fields(path)
+        known = {**self._session.history.known(), **fields, "layer": path, "message": sentence, "cannot": cannot}
+        record = DebugRecord(quantity=quantity, how="watch", exact=True, **known)
+        self._session.run.event(kind, sentence, step=step, detail=record.to_json())
+
+    def _layer_fields(self, path: str) -> dict[str, Any]:
+        """The fields of a record that tell of a measured layer."""
+        layer = None if self.probes is None else self.probes.layers.get(path)
+        line = None if self.probes is None else self.probes.lines.get(path)
+        source = None if line is None else source_at(*line)
+        if source is not None and FIT_LINE.search(dict(source.code).get(source.line, "")):
+            source = None
+        return {"layer": path, "layer_class": None if layer is None else type(layer).__name__, "source": source}
 
     def _scaled(self) -> bool:
         """Whether gradients may be infinite by design: that is how the scale of the loss is found."""
@@ -90,7 +156,7 @@ class KerasWatch:
                 fields["batch_fingerprint"] = _digest(moment.data)
         if self._options.search_steps:
             with self._session.guard("search for the first value that is not finite"):
-                fields |= self._search(moment)
+                fields |= self._search(moment, layer_values(metrics))
         self._record(step, DebugRecord(**fields))
 
     def _spoilt(self, moment: Moment | None) -> bool:
@@ -101,11 +167,14 @@ class KerasWatch:
 
         return first_bad_weight(self._model, moment) is not None
 
-    def _search(self, moment: Moment | None) -> dict[str, Any]:
+    def _search(self, moment: Moment | None, layers: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
         """The fields of the record that say where it began."""
         if moment is None:
+            if (measured := self._measured(layers)) is not None:
+                return measured
             compiled = bool(self._model.jit_compile) and not self._model.run_eagerly
-            return {"cannot": (_AFTER_UPDATE if compiled else _NOT_KEPT,)}
+            late = _AFTER_UPDATE if self.probes is None else _FIRST
+            return {"cannot": (late if compiled else _NOT_KEPT,)}
         from .keras_search import bad_data, first_bad_weight, replay
 
         if (counts := bad_data(moment.data)) is not None:
@@ -122,9 +191,11 @@ class KerasWatch:
                 "them so.",
             }  # fmt: skip
         if moment.data is None:
-            return {"how": "search", "cannot": (_NOT_KEPT,)}
+            return self._measured(layers) or {"how": "search", "cannot": (_NOT_KEPT,)}
         origin = replay(self._model, moment)
         if origin is None:
+            if (measured := self._measured(layers)) is not None:
+                return measured
             reason = "Computed once more the step gave finite values: chance decided, or the order of additions."
             return {"how": "search", "cannot": (reason,)}
         fields: dict[str, Any] = {
@@ -142,6 +213,15 @@ class KerasWatch:
             fields["inputs"] = origin.place.inputs or origin.inputs
         return fields
 
+    def _measured(self, layers: Mapping[str, Mapping[str, float]]) -> dict[str, Any] | None:
+        """The fields that name the first layer whose output, or else the last whose gradient, was not finite."""
+        bad = [path for path, values in layers.items() if not math.isfinite(values.get("activation_norm", 0.0))]
+        torn = [path for path, values in layers.items() if not math.isfinite(values.get("gradient_norm", 0.0))]
+        if not bad and not torn:
+            return None
+        path, quantity = (bad[0], "activation") if bad else (torn[-1], "gradient")  # it came to that one first
+        return {**self._layer_fields(path), "quantity": quantity, "how": "search", "cannot": (_ONLY_LAYER,)}
+
     def _record(self, step: int, record: DebugRecord) -> None:
         where = f" in {record.layer} ({record.layer_class})" if record.layer else ""
         what = {"loss": "The loss", "gradient": "A gradient", "activation": "An output", "weight": "A weight"}
@@ -149,6 +229,16 @@ class KerasWatch:
         sentence = record.message or f"{subject}{where} is not finite at step {step}."
         detail = {**record.to_json(), "message": sentence}
         self._session.run.event("non_finite", sentence, step=step, detail=detail)
+
+
+def layer_values(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """What was measured of each layer in a step: path to statistic to value."""
+    layers: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        if key.startswith("layers/"):
+            path, _, statistic = key.removeprefix("layers/").rpartition("/")
+            layers.setdefault(path, {})[statistic] = value
+    return layers
 
 
 def _digest(data: Any) -> str | None:
