@@ -49,7 +49,10 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
         train/<metric>: the batch's own value of each metric that is a mean over samples, those that a training step
             of the model's own updates included.
         optimizer/learning_rate: the rate used for this update; `optimizer<i>/…` where there are several optimizers.
-        optimizer/gradient_norm: 2-norm over all gradients before clipping (with `gradient_norm=True`).
+        optimizer/gradient_norm: 2-norm over all gradients before clipping (with `gradient_norm=True` or `debug=True`).
+        layers/<path>/gradient_norm, layers/<path>/activation_norm: 2-norms of each layer's gradient, before clipping,
+            and output; layers/<path>/zero_fraction: share of zeros in the output; layers/<path>/update_ratio: 2-norm
+            of the update over that of the weights (with `debug=True`).
         step/seconds: from the end of the update before to the end of this one, in seconds; with
             `steps_per_execution` the mean over those made at once.
         step/data_seconds, step/compute_seconds: its parts before and after the batch arrived, in seconds.

@@ -29,8 +29,8 @@ _AFTER_UPDATE = (
     "Train once more with debug=True, which keeps each step until it is known to be good."
 )
 _FIRST = (
-    "Inside of jit_compile a step is not kept that is the first, or one of several in an execution: layer, operator and "
-    "line are unknown. In another mode they would be told."
+    "Inside of jit_compile a step is not kept that is the first, or one of several in an execution: layer, operator "
+    "and line are unknown. In another mode they would be told."
 )
 _ONLY_LAYER = (
     "Computed once more outside of XLA the step gave finite values, or could not be: the layer was measured inside, "
