@@ -51,7 +51,7 @@
 
   cells.Operator = (props) => {
     const { inferred, background, device } = props.data;
-    const mark = (text, title) => element("span", { key: text, className: "badge mark", title }, text);
+    const mark = (text, title) => element("span", { key: text, className: "badge trait", title }, text);
     return element("span", { className: "operator" }, [
       element("span", { key: "name", className: "operator-name" }, props.value),
       inferred ? mark("inferred", "Its family or direction is a guess: the trace does not say what it was made from") : null,

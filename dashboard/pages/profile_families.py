@@ -33,7 +33,7 @@ def families_card(
     if pair:
         heads += [html.Th(text, scope="col", className="number") for text in ("Difference", "Ratio")]
     write = times_like(widest)
-    body = [_family(row, widest, chosen, pair, write) for row in rows]
+    body = [_family(row, widest, chosen, pair, write) for row in sorted(rows, key=lambda row: row.family == "other")]
     return [
         html.Div(
             html.Table([html.Thead(html.Tr(heads)), html.Tbody(body)], className="plain families"), className="scroll"

@@ -11,6 +11,7 @@ from dash.development.base_component import Component
 
 from ...runs.traces.records import DIRECTIONS, FAMILIES
 from ..comparison import Comparison
+from ..formats import NOTHING, seconds
 from ..profile_query import ProfileQuery
 from ..profile_reader import RunProfile
 from ..theme import FAMILY_COLORS
@@ -66,14 +67,15 @@ def _control(action: str, text: str, label: str) -> Component:
 
 
 def _step(place: int, shown: Sequence[RunProfile]) -> str:
-    """`Step 12`, or each run's own number where they differ."""
+    """`Step 12 · 24.5 ms / 33.8 ms`: its number, each run's own where they differ, and its time in each run."""
     numbers = []
     for one in shown:
         first = one.profile.context.first_step if one.profile is not None else None
         numbers.append("–" if first is None else f"{first + place:,}")
-    if numbers and "–" not in numbers:
-        return f"Step {' / '.join(dict.fromkeys(numbers))}"
-    return f"Recorded step {place + 1}"
+    times = [one.profile.step_seconds[place : place + 1] for one in shown if one.profile is not None]
+    took = " / ".join(seconds(time[0]) if time else NOTHING for time in times)
+    name = f"Step {' / '.join(dict.fromkeys(numbers))}" if "–" not in numbers else f"Recorded step {place + 1}"
+    return f"{name} · {took}"
 
 
 def _legend(shown: Sequence[RunProfile]) -> list[Component]:

@@ -140,16 +140,17 @@ def _caption(shown: Sequence[tuple[str, Profile]], comparison: Comparison) -> st
 
 
 def caption(label: str, profile: Profile) -> str:
-    """Which steps a profile covers, and what recording them cost: `PyTorch: mean of 5 steps (10 to 14), …`."""
+    """Which steps a profile covers, how they spread, what recording them cost, and how much of them is understood."""
     context, steps = profile.context, profile.steps
     which = (
         f" ({context.first_step:,} to {context.last_step:,})"
         if context.first_step is not None and context.last_step is not None
         else ""
     )
+    spread = f", {seconds(min(profile.step_seconds))} to {seconds(max(profile.step_seconds))} each" if steps > 1 else ""
     counted = "one step" if steps == 1 else f"mean of {steps} steps"
     cost = sum(context.recording.values())
     paid = f"; starting and storing the recording took {seconds(cost)} of training" if cost else ""
     named = profile.classified_fraction
     known = f"; {100 * named:.1f} % of operator time has a family" if named == named else ""
-    return f"{label}: {counted}{which}{paid}{known}."
+    return f"{label}: {counted}{which}{spread}{paid}{known}."

@@ -122,12 +122,12 @@ def test_the_timeline_zooms_by_hand_and_keyboard_and_changes_its_step(
     expect(timeline).to_have_attribute("data-begin", "0")
     expect(page).not_to_have_url(re.compile("x="))
     page.get_by_role("textbox", name="Recorded step").click()
-    page.get_by_role("option", name="Step 12").click()
+    page.get_by_role("option", name="Step 12 · 10 ms / 10 ms").click()
     expect(timeline).to_have_attribute("data-step", "2")
     expect(page).to_have_url(re.compile("step=2"))
     page.go_back()
     expect(timeline).to_have_attribute("data-step", "0")
-    expect(page.get_by_role("textbox", name="Recorded step")).to_have_value("Step 10")
+    expect(page.get_by_role("textbox", name="Recorded step")).to_have_value("Step 10 · 10 ms / 10 ms")
 
 
 def test_runs_without_a_trace_or_with_a_broken_one_say_so(
