@@ -17,7 +17,14 @@ from typing import Any
 from report import ONE_THREAD, Report, machine, machine_line, size_arguments
 
 HERE = Path(__file__).resolve().parent
-BENCHMARKS = ("log_latency", "store_throughput", "import_time", "training_overhead", "dashboard_paint")
+BENCHMARKS = (
+    "log_latency",
+    "store_throughput",
+    "import_time",
+    "training_overhead",
+    "profile_window",
+    "dashboard_paint",
+)
 
 
 def main() -> int:

@@ -56,6 +56,12 @@ def smoke(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.framework
+def test_profile_window() -> None:
+    report = smoke("profile_window")
+    assert [len(table["rows"]) for table in report["tables"]] == [4, 2]
+
+
+@pytest.mark.framework
 def test_log_latency() -> None:
     report = smoke("log_latency")
     tight, busy, survival = report["tables"]
