@@ -43,7 +43,8 @@ class Matched:
 
     Attributes:
         paths: by run id; a run without such a layer is left out.
-        outputs: by run id, whose output is comparable: the activation behind it where another run has that fused in.
+        outputs: by run id, whose output may be comparable instead: the activation behind it, which another run has no
+            layer for and may have fused in.
         kind: name of its class in the first run that has it.
     """
 
@@ -111,7 +112,7 @@ def is_activation(kind: str) -> bool:
 
 
 def _fused(rows: list[Matched]) -> list[Matched]:
-    """Let the activation behind a layer speak for it where another run has no such layer: there it is fused in."""
+    """Let the activation behind a layer speak for it where another run has no such layer: it may be fused in there."""
     done: list[Matched] = []
     for place, row in enumerate(rows):
         outputs = dict(row.outputs)

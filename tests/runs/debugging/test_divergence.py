@@ -34,6 +34,7 @@ def train(sqlite_url):
                 values = {"train/loss": 2.0 / (1 + step), "optimizer/gradient_norm": 3.0}
                 for place, name in enumerate(names if layers else ()):
                     values[f"layers/{name}/activation_norm"] = 10.0 + place
+                    values[f"layers/{name}/zero_fraction"] = 0.5
                     if place != 1:
                         values[f"layers/{name}/gradient_norm"] = 1.0 + place
                 tracked.log({name: value * changed(name, step) for name, value in values.items()}, step=step)
@@ -81,6 +82,35 @@ def test_a_gradient_that_is_zero_but_for_rounding_parts_nothing(sqlite_url, trai
 
     view = diverged(sqlite_url, train("torch", tiny(1e-8)), train("tensorflow", tiny(7e-8)))
     assert view.first is None
+
+
+def test_an_activation_that_is_fused_in_on_one_side_only_is_no_difference(sqlite_url, train):
+    def rectified(zeros, size):
+        def changed(name, step):
+            fused = name.split("/")[1] in ("net.0", "conv")
+            return size if fused and "activation" in name else zeros if fused and "zero_fraction" in name else 1.0
+
+        return changed
+
+    view = diverged(sqlite_url, train("torch", rectified(0.0, 1.0)), train("tensorflow", rectified(1.0, 0.6)))
+    assert view.first is None
+    assert "Not compared: net.0 / conv" in view.findings[0].reason
+    assert view.findings[0].compared == 2
+
+
+def test_of_an_activation_that_is_a_layer_in_one_run_only_what_agrees_at_first_is_compared(sqlite_url, train):
+    """Fused in, or a mere function that is no layer: the model description does not say."""
+    for fused in (True, False):
+        with trackside.start_run(name=f"keras-{fused}", store=sqlite_url) as tracked:
+            layers = [
+                {"name": "conv", "class": "Conv2D", "parameters": 448},
+                {"name": "head", "class": "Dense", "parameters": 650},
+            ]
+            tracked.update(framework="tensorflow", precision="float32", model={"layers": layers})
+            for step in range(STEPS):
+                first = 11.0 if fused else 10.0  # as behind the activation of the other, or as before it
+                tracked.log({"layers/conv/activation_norm": first, "layers/head/activation_norm": 12.0}, step=step)
+        assert diverged(sqlite_url, train("torch"), tracked.id).first is None
 
 
 def test_nan_on_one_side_parts(sqlite_url, train):
