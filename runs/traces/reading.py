@@ -18,7 +18,7 @@ from .summary import summarise
 from .timeline import slices
 from .trace import Labels, Trace
 
-VERSION = 2
+VERSION = 3
 """Of the analysis. Raise it when a reader or the classification changes: kept results of an older one are made anew."""
 
 KIND = "trace/"

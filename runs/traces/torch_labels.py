@@ -33,8 +33,9 @@ STACK_LAYER = re.compile(r"nn\.Module: (\w+)_\d+$")
 BOOKKEEPING = re.compile(
     rf"{AUTOGRAD}|Torch-Compiled Region|TorchDynamo|AOTDispatcher|Pregraph bytecode|CompiledFunction|CompiledAutograd"
 )
+OWNING: frozenset[Family] = frozenset({"attention", "normalisation", "recurrent", "loss"})
+"""Families whose layers own the products and activations in them, projections of an attention included, as in Keras."""
 ACCUMULATE = "torch::autograd::AccumulateGrad"
-IN_ATTENTION = re.compile(r"^aten::(_?softmax|bmm|baddbmm|matmul|einsum|masked_fill|where|dropout|div|mul|add|tril)")
 
 FUSED_NOTE = (
     "torch.compile fuses operators: a fused kernel does the work of several and counts whole as the dearest of those "
@@ -208,9 +209,7 @@ def _by_name(name: str, around: _Given, backward: bool, layer: str | None, after
     plain = name.removeprefix(AUTOGRAD)
     own = family_of(plain)
     of_layer = family_of_class(known.layers.get(layer, "")) if layer else None
-    if of_layer == "attention" and own in (None, "matmul", "activation") and IN_ATTENTION.match(plain):
-        own = "attention"
-    elif of_layer in ("normalisation", "recurrent", "loss") and own in (None, "matmul", "activation"):
+    if of_layer in OWNING and own in (None, "matmul", "activation"):
         own = of_layer
     if own is None and around.family is None:
         if of_layer is None and after_layers:
