@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 
+from ..db.engine import resolve_url
 from ..runs.debugging.records import DebugRecord
+from ..runs.journal import journal_folder
 from ..runs.metric_names import metric_key
 from . import keras_layers, keras_model, keras_settings
 from .debugging.keras_failure import keras_failure
@@ -20,6 +23,7 @@ from .profiling.keras_window import KerasWindow
 from .session import TrackerSession
 
 if TYPE_CHECKING:
+    from .debugging.keras_dump import NumericsDump
     from .keras_evaluation import EvaluationProbe
     from .keras_probe import StepProbe
 
@@ -77,6 +81,9 @@ class KerasFit:
         self._watch = KerasWatch(session, model, session.options.probes)
         self._train_data = self._fingerprint("data/batches", "samples_per_epoch")
         self._val_data = self._fingerprint("evaluation", "samples")
+        self._dump: NumericsDump | None = None
+        with session.guard("start TensorFlow's dump"):
+            self._dump = self._start_dump()
         with session.guard("look into the training step"):
             self._probe = self._make_probe()
         with session.guard("follow the training function"):
@@ -133,6 +140,21 @@ class KerasFit:
         if self.session.options.probes is not None and probe.layers is None:
             self.session.notice("The layers are not measured: the model trains on several devices.")
         return probe
+
+    def _start_dump(self) -> NumericsDump | None:
+        options = self.session.options
+        if options.debug != "tfdbg":
+            return None
+        compiled = bool(self._model.jit_compile) and not self._model.run_eagerly
+        if keras.backend.backend() != "tensorflow" or compiled:
+            self.session.notice("TensorFlow's dump was left out: it needs its back end, and jit_compile=False.")
+            return None
+        from .debugging.keras_dump import NumericsDump
+
+        parent = Path(options.tensorboard) if options.tensorboard else journal_folder(resolve_url(options.store))
+        dump = NumericsDump(self.session, self._model, parent.resolve() / f"tfdbg-{self.session.run.id}")
+        dump.start()
+        return dump
 
     def _take_training_batch(self, arrays: list[Any], weights: int) -> None:
         self._train_data.add(arrays, copy=False, weights=weights)
@@ -354,5 +376,8 @@ class KerasFit:
         if self._window is not None:
             self._window.close()  # first: what it put into the model lies over what others did
         self.remove()
+        if self._dump is not None:
+            with self.session.guard("end TensorFlow's dump"):
+                self._dump.stop()
         self._train_data.close()
         self._val_data.close()

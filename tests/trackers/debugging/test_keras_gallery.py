@@ -156,3 +156,22 @@ def test_out_of_memory(sqlite_url: str) -> None:
     assert_culprit(event, "out_of_memory")
     assert (event.record.layer, event.record.layer_class, event.record.operator) == ("pairs", "Pairs", "Tile")
     assert event.record.message.startswith("OOM when allocating tensor with shape")
+
+
+@pytest.mark.parametrize("mode", [GRAPH, EAGER], ids=["graph", "eager"])
+def test_the_dump_of_tensorflow_names_the_same_culprit(mode: dict[str, Any], sqlite_url: str) -> None:
+    found = broken("division_by_zero", mode, sqlite_url, debug="tfdbg")
+    assert [event.record.how for event in found] == ["search", "numerics"]
+    for event in found:
+        assert event.record.operator == "RealDiv"
+        assert event.record.source is not None
+        assert dict(event.record.source.code)[event.record.source.line].endswith("# culprit: division_by_zero")
+    folder = Path(found[1].event.detail["log_directory"])
+    assert any(file.name.startswith("tfdbg_events") for file in folder.iterdir())
+
+
+def test_under_xla_there_is_no_dump(sqlite_url: str) -> None:
+    only(broken("division_by_zero", XLA, sqlite_url, debug="tfdbg"), "non_finite")
+    with trackside.open_store(sqlite_url) as store:
+        (run,) = store.runs()
+        assert any("dump was left out" in event.message for event in store.events(run))
