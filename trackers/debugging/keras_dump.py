@@ -1,4 +1,4 @@
-"""`debug="tfdbg"`: TensorFlow's own dump of every tensor's health, for TensorBoard's Debugger V2, and its first culprit.
+"""`debug="tfdbg"`: TensorFlow's own dump of the health of every tensor, for TensorBoard, and the first culprit in it.
 
 TensorFlow writes it for the whole process from `start` to `stop`. It costs several times the step, and cannot be had
 with `jit_compile`.
