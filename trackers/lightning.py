@@ -11,22 +11,18 @@ from typing import Any
 
 from ..db.errors import RunNotFoundError, TracksideError, UsageError
 from ..runs.run import Run
-from . import lightning_settings, torch_graph, torch_model
+from . import lightning_settings
 from .debugging.torch_debugger import TorchDebugger
 from .debugging.torch_failure import torch_failure
-from .fingerprints import weights_fingerprint
 from .guard import Guard, guarded
+from .lightning_description import TrainingDescription
 from .lightning_steps import StepRecorder, evaluation_means
 from .options import ProfileSchedule
 from .profiling import lightning_window, torch_recording
 from .profiling.lightning_window import LightningWindow
 from .session import EndState, TrackerOptions, TrackerSession, numbered
-from .torch_batches import batch_tensors
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
-
-# Reading weights one by one takes about 4 s for this many on one core; larger models start without it.
-LARGEST_FINGERPRINT = 1_000_000_000
 
 
 def _callback_classes() -> tuple[type[Any], ...]:
@@ -156,10 +152,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         self._state: EndState | None = None
         self._trainer_id: int | None = None
         self._checkpoint: dict[str, Any] = {}
-        self._seen: dict[str, Any] = {}
-        self._before_step: tuple[tuple[Any, ...], list[tuple[int, ...]]] | None = None
-        self._step_seen = True
-        self._gradients: torch_model.GradientWatch | None = None
+        self._description: TrainingDescription | None = None
         self._debugger: TorchDebugger | None = None
         self._window: LightningWindow | None = None
 
@@ -170,8 +163,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process or for another trainer starts with nothing under way.
-        fresh = {"guard": Guard(), "_session": None, "_recorder": None, "_trainer_id": None, "_gradients": None}
-        return {**self.__dict__, **fresh, "_before_step": None, "_debugger": None, "_window": None}
+        fresh = {"guard": Guard(), "_session": None, "_recorder": None, "_trainer_id": None, "_description": None}
+        return {**self.__dict__, **fresh, "_debugger": None, "_window": None}
 
     # Start and end of a fit
 
@@ -179,8 +172,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage == "fit":
             self._checkpoint = {}
-            self._seen = {"loss": torch_model.describe_loss(pl_module)}
-            self._before_step, self._step_seen = None, False
+            self._description = TrainingDescription(pl_module, self.guard)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.strategy.restore_checkpoint_after_setup:
@@ -266,18 +258,10 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         if session is None:
             return
         session.watch()
-        if session.logs_loss:
-            with self.guard("describe the model"):
-                session.update(model=torch_model.describe_model(module))
-            with self.guard("read the settings"):
-                session.update(config=lightning_settings.settings(trainer, module))
-            with self.guard("count the steps ahead"):
-                session.update(total_steps=lightning_settings.total_steps(trainer))
-            self._record_arithmetic(trainer, module)
-            manual = not module.automatic_optimization
-            self._gradients = torch_model.GradientWatch(trainer.optimizers) if manual else None
-            if trainer.global_step == 0:
-                self._record_weights(trainer, module)
+        if not session.logs_loss:
+            self._description = None
+        elif self._description is not None:
+            self._description.begin(session, trainer, module)
         # Where optimization is manual each optimizer counts into `global_step`, and a step is a batch.
         made = trainer.global_step if module.automatic_optimization else trainer.fit_loop.total_batch_idx + 1
         session.reached(max(int(made) - 1, 0), float(trainer.current_epoch))
@@ -288,31 +272,6 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         with self.guard("prepare the profiler"):
             self._window = lightning_window.make(session, trainer, module)
         session.clock.start()
-
-    def _record_arithmetic(self, trainer: Any, module: Any) -> None:
-        with self.guard("describe the arithmetic"):
-            if self._session is not None:
-                unclipped = None if self._gradients is None else self._gradients.untouched
-                seen = {**self._seen, "unclipped": unclipped}
-                self._session.run.fingerprint("arithmetic", lightning_settings.arithmetic(trainer, module, seen))
-
-    def _record_weights(self, trainer: Any, module: Any) -> None:
-        if self._session is None:
-            return
-        trained = torch_model.trained_ids(trainer.optimizers)
-        if torch_model.trainable_count(module, trained) > LARGEST_FINGERPRINT:
-            self._session.notice("The initial weights were not fingerprinted: the model is too large for it.")
-            return
-        small = torch_model.parameter_count(module) <= LARGEST_FINGERPRINT  # not the few trained ones of a huge one
-        try:
-            weights = weights_fingerprint(
-                torch_model.trainable_arrays(module, trained),
-                torch_model.frozen_arrays(module, trained) if small else (),
-            )
-        except ValueError as error:
-            self._session.notice(f"The initial weights were not fingerprinted: {error}.")
-            return
-        self._session.run.fingerprint("init/weights", weights)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._end_training(trainer)
@@ -377,9 +336,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             self._recorder.begin_batch(batch)
             if self._debugger is not None:
                 self._debugger.begin_batch(batch, batch_idx)
-            if not self._step_seen and self._before_step is None:
-                shapes = [tuple(tensor.shape) for tensor in batch_tensors(batch)]
-                self._before_step = torch_graph.random_state(pl_module.device), shapes
+            if self._description is not None:
+                self._description.begin_batch(pl_module, batch)
 
     def _profile_batch(self, trainer: Any, batch_idx: int) -> None:
         window = self._window
@@ -399,40 +357,24 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             self._debugger.before_backward(loss)
         if self._window is not None:
             self._window.mark("backward")
-        if not self._step_seen:
-            self._step_seen = True
-            if self._session is not None and self._session.logs_loss:
-                self._look_at_first_step(trainer, pl_module, loss)
-
-    def _look_at_first_step(self, trainer: Any, module: Any, loss: Any) -> None:
-        with self.guard("look at the loss function"):
-            batches = 1 if not module.automatic_optimization else trainer.accumulate_grad_batches
-            kept = self._seen.get("loss")
-            if kept is not None and "label_smoothing" not in kept and torch_graph.is_sum(loss):
-                kept = None  # the loss layer is not all there is; smoothing is a sum by itself
-            self._seen["loss"] = torch_graph.loss_of_graph(loss, batches) or kept
-        with self.guard("look at the first step"):
-            state, shapes = self._before_step or (None, [])
-            if state is not None:
-                self._seen["random"] = torch_graph.random_state(module.device) != state
-            self._seen |= torch_graph.describe_operations(loss, shapes)
-        self._before_step = None
-        self._record_arithmetic(trainer, module)
+        if self._description is not None:
+            self._description.before_backward(trainer, pl_module, loss)
+            if not self._description.looks:
+                self._description = None
 
     @guarded("look at the gradients")
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
         if self._window is not None:
             self._window.mark("after_backward")
-        if self._gradients is not None:
-            self._gradients.after_backward()
+        if self._description is not None:
+            self._description.after_backward()
 
     @guarded("read the learning rate")
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        if self._gradients is not None:
-            self._gradients.before_update(optimizer)
-            if self._gradients.untouched is not None:
-                self._record_arithmetic(trainer, pl_module)
-                self._gradients = None  # nothing more to find out
+        if self._description is not None:
+            self._description.before_update(trainer, pl_module, optimizer)
+            if not self._description.looks:
+                self._description = None
         if self._recorder is not None:
             self._recorder.before_update(trainer, optimizer)
         if self._debugger is not None:

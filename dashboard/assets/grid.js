@@ -15,10 +15,10 @@
   cells.Name = (props) =>
     element(
       "span",
-      null,
+      { className: "run-name" },
       element("a", { href: "/run?id=" + encodeURIComponent(props.data.id), title: props.value }, props.value),
       props.data.non_finite
-        ? element("a", { className: "badge nan", href: debug(props), style: { marginLeft: 8 }, title: props.data.non_finite }, "NaN")
+        ? element("a", { className: "badge nan", href: debug(props), title: props.data.non_finite }, "NaN")
         : null
     );
 
