@@ -369,7 +369,8 @@ class Run:
         atexit.unregister(self._at_exit)
         described = describe_error(error)
         if error is not None and state == "failed":
-            summary = f"{described['type']}: {described['message']}"
+            said = record.message if record is not None else described["message"]
+            summary = f"{described['type']}: {said}"
             known = (record or failure_record(error)).to_json()
             happened = self._step_or_none() if step is None else step
             self.event("exception", summary, step=happened, detail={**described, **known})

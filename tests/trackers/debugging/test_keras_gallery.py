@@ -119,6 +119,7 @@ def test_exception_while_a_layer_is_called(
     assert (event.step, record.batch_index, record.how) == (0, 0, "traceback")
     assert "\x1b" not in record.message
     assert not record.message.startswith("Exception encountered")
+    assert event.event.message == f"{error.__name__}: {record.message}"
 
 
 @pytest.mark.parametrize("mode", [GRAPH, EAGER], ids=["graph", "eager"])
