@@ -86,6 +86,11 @@ def _no_panels(training: Sequence[str]) -> Component:
     return html.P(sentence, className="soft no-panels")
 
 
+def _is_compare(path: str | None) -> bool:
+    """Whether an address is still this page's: another page of the same runs changes the query, too."""
+    return (path or "").rstrip("/") == "/compare"
+
+
 def _metrics(outputs: Sequence[dict[str, Any]]) -> list[str]:
     """Metrics of the components that a callback's outputs matched."""
     return [output["id"]["metric"] for output in outputs]
@@ -114,12 +119,13 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         Input("recovered", "data"),
         State("drawn", "data"),
         State("compare-runs", "data"),
+        State("url", "pathname"),
     )
     def redraw(
-        search: str, _: int, __: int, ___: int, drawn: dict[str, Any], shown: list[str]
+        search: str, _: int, __: int, ___: int, drawn: dict[str, Any], shown: list[str], path: str
     ) -> tuple[list[Any], list[Any], Any]:
         query = CompareQuery.parse(search)
-        if list(query.runs) != shown:
+        if list(query.runs) != shown or not _is_compare(path):
             raise PreventUpdate  # the page is about to be replaced
         return compare_panels.changed_panels(source(), query, _metrics(ctx.outputs_list[0]), drawn)
 
@@ -149,13 +155,16 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         Input("compare-defaults", "data"),
         State("compare-runs", "data"),
         State({"type": "place", "metric": ALL}, "id"),
+        State("url", "pathname"),
         prevent_initial_call=True,
     )
-    def choose_panels(search: str, defaults: dict[str, Any], shown: list[str], places: list[dict[str, str]]) -> Any:
+    def choose_panels(
+        search: str, defaults: dict[str, Any], shown: list[str], places: list[dict[str, str]], path: str
+    ) -> Any:
         query = CompareQuery.parse(search)
         wanted = defaults["metrics"] if query.metrics is None else list(query.metrics)
         present = [place["metric"] for place in places if not is_system(place["metric"])]
-        if list(query.runs) != shown or wanted == present:
+        if list(query.runs) != shown or wanted == present or not _is_compare(path):
             raise PreventUpdate
         store = source()
         units = metric_units(store, load(store, query.runs))
