@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
+from . import lifeline
 from .plan import Job
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -33,6 +34,7 @@ def child_environment(job: Job) -> dict[str, str]:
     ):
         environment[name] = threads
     environment["KERAS_BACKEND"] = "tensorflow"
+    environment[lifeline.VARIABLE] = str(os.getpid())
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
     if job.workload.root is not None:
         given = environment.get("PYTHONPATH")
@@ -61,7 +63,7 @@ class TrainingProcess:
         ]
         self._process = subprocess.Popen(
             self.command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # closed by the system when this process is gone: see `lifeline`
             stdout=self.output,
             stderr=subprocess.STDOUT,
             env=child_environment(job),
@@ -93,6 +95,8 @@ class TrainingProcess:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self.output.close()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 
 from ..db.errors import UsageError
 from ..trackers.options import ProfileSchedule
+from . import lifeline
 from .workload import Workload
 
 
@@ -80,7 +81,7 @@ class Settings:
 def parse_settings(
     workload: Workload, framework: str, description: str | None = None, arguments: Sequence[str] | None = None
 ) -> Settings:
-    """Settings from a training script's command line.
+    """Settings from a training script's command line. From here on, a script that a runner started ends with it.
 
     Args:
         workload: offers what may be chosen, and says what holds where nothing is.
@@ -122,4 +123,5 @@ def parse_settings(
         workload.check(settings)
     except UsageError as error:
         parser.error(str(error))
+    lifeline.hold_on()
     return settings

@@ -290,6 +290,20 @@ class TestTrainings:
             assert run.last_step is not None
             assert len(store.series(run, "train/loss")) == run.last_step + 1
 
+    def test_a_training_ends_with_the_runner_that_vanished(self, url):
+        runner = start_runner(url, "torch")
+        try:
+            wait_for_steps(url, 5)
+            (training,) = psutil.Process(runner.pid).children()
+        finally:
+            runner.kill()
+            runner.communicate()
+        assert psutil.wait_procs([training], timeout=60)[1] == []
+        with open_store(url) as store:
+            (run,) = store.runs()
+            assert run.state == "killed"
+            assert len(store.series(run, "train/loss")) == run.last_step + 1
+
     def test_a_training_that_vanishes_is_lost(self, url, console):
         def kill_the_child() -> None:
             wait_for_steps(url, 5)
