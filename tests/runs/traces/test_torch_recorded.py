@@ -8,8 +8,10 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.profiler import ProfilerActivity, profile, record_function, schedule  # noqa: E402
 
-from trackside.runs.traces.reading import analyse  # noqa: E402
+from trackside.runs.traces.reading import analyse, read  # noqa: E402
 from trackside.runs.traces.records import Profile, TraceContext  # noqa: E402
+
+from .steady import steady_share  # noqa: E402
 
 pytestmark = pytest.mark.framework
 
@@ -60,7 +62,7 @@ def batches(words: bool) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     yield from torch.utils.data.DataLoader(torch.utils.data.TensorDataset(data, torch.arange(160) % 10), batch_size=32)
 
 
-def recorded(tmp_path, *, words: bool = False, marks: bool = True) -> Profile:
+def recorded(tmp_path, *, words: bool = False, marks: bool = True) -> tuple[Profile, float]:
     """Three steps of a training, recorded and read."""
     torch.manual_seed(0)
     net = Words() if words else Images()
@@ -92,16 +94,17 @@ def recorded(tmp_path, *, words: bool = False, marks: bool = True) -> Profile:
                 mark("end")
             profiler.step()
     layers = {name: type(layer).__name__ for name, layer in net.named_children()} if marks else {}
-    return analyse(path.read_bytes(), "chrome", TraceContext(framework="torch", layers=layers))
+    raw, context = path.read_bytes(), TraceContext(framework="torch", layers=layers)
+    return analyse(raw, "chrome", context), steady_share(*read(raw, "chrome", context))
 
 
 @pytest.mark.parametrize("marks", [True, False])
 def test_a_convolutional_network_is_classified_and_its_step_adds_up(tmp_path, marks) -> None:
-    found = recorded(tmp_path, marks=marks)
+    found, share = recorded(tmp_path, marks=marks)
     assert found.steps == 3
     assert sum(found.split.values()) == pytest.approx(sum(found.step_seconds) / 3)
     assert all(found.split[part] > 0 for part in ("data", "forward", "backward", "optimizer"))
-    assert found.classified_fraction > 0.95
+    assert share > 0.95
     both = {(one.family, one.direction) for one in found.operators}
     for family in ("convolution", "normalisation", "activation", "pooling", "matmul", "loss"):
         assert {(family, "forward"), (family, "backward")} <= both
@@ -112,8 +115,8 @@ def test_a_convolutional_network_is_classified_and_its_step_adds_up(tmp_path, ma
 
 
 def test_a_sequence_model_is_classified_by_what_its_composites_are(tmp_path) -> None:
-    found = recorded(tmp_path, words=True)
-    assert found.classified_fraction > 0.9
+    found, share = recorded(tmp_path, words=True)
+    assert share > 0.9
     both = {(one.family, one.direction, one.layer) for one in found.operators}
     for family, layer in (
         ("recurrent", "lstm"), ("attention", "attention"), ("embedding", "embedding"), ("normalisation", "norm"),
