@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+import stat
 import threading
 
-VARIABLE = "TRACKSIDE_LIFELINE"
+VARIABLE = "RUNNER_LIFELINE"
 """Set where standard input is that pipe; its value is the process id of the runner."""
+
+_STANDARD_INPUT = 0
 
 
 def hold_on() -> None:
     """End this process in order, as if terminated, once the runner that started it is gone. Else do nothing."""
-    if os.environ.get(VARIABLE):
+    try:
+        piped = stat.S_ISFIFO(os.fstat(_STANDARD_INPUT).st_mode)
+    except OSError:
+        piped = False
+    if piped and os.environ.get(VARIABLE):
         threading.Thread(target=_wait, name="trackside-lifeline", daemon=True).start()
 
 
 def _wait() -> None:
-    try:
-        while os.read(sys.__stdin__.fileno() if sys.__stdin__ is not None else 0, 4096):
-            pass
-    except (OSError, ValueError):
-        return  # no pipe after all: whoever started this is somebody else
+    while os.read(_STANDARD_INPUT, 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)

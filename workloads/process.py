@@ -34,7 +34,6 @@ def child_environment(job: Job) -> dict[str, str]:
     ):
         environment[name] = threads
     environment["KERAS_BACKEND"] = "tensorflow"
-    environment[lifeline.VARIABLE] = str(os.getpid())
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
     if job.workload.root is not None:
         given = environment.get("PYTHONPATH")
@@ -66,7 +65,7 @@ class TrainingProcess:
             stdin=subprocess.PIPE,  # closed by the system when this process is gone: see `lifeline`
             stdout=self.output,
             stderr=subprocess.STDOUT,
-            env=child_environment(job),
+            env=child_environment(job) | {lifeline.VARIABLE: str(os.getpid())},
             process_group=0,
         )
         self.pid = self._process.pid
