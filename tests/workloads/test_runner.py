@@ -288,7 +288,7 @@ class TestTrainings:
             (run,) = store.runs()
             assert run.state == "killed"
             assert run.last_step is not None
-            assert len(store.series(run, "train/loss")) == run.last_step + 1
+            assert_no_gap(store, run)
 
     def test_a_training_ends_with_the_runner_that_vanished(self, url):
         runner = start_runner(url, "torch")
@@ -302,7 +302,7 @@ class TestTrainings:
         with open_store(url) as store:
             (run,) = store.runs()
             assert run.state == "killed"
-            assert len(store.series(run, "train/loss")) == run.last_step + 1
+            assert_no_gap(store, run)
 
     def test_a_training_that_vanishes_is_lost(self, url, console):
         def kill_the_child() -> None:
@@ -330,6 +330,13 @@ request = Request(workload="digits-cnn", framework=sys.argv[2], repeat=2, steps=
 outcomes = run_workload(request, Console(stderr=True))
 print("states", *(outcome.state for outcome in outcomes))
 """
+
+
+def assert_no_gap(store, run) -> None:
+    """Every loss up to the end is there; the signal may have come just before the last update's was logged."""
+    steps = store.series(run, "train/loss").steps.tolist()
+    assert steps == list(range(len(steps)))
+    assert run.last_step - steps[-1] in (0, 1)
 
 
 def start_runner(url: str, framework: str) -> subprocess.Popen[str]:
