@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
 from ..db.errors import SeriesNotFoundError, TracksideError, UsageError
 from ..db.records import RunInfo
+from ..runs.verdict import chosen_base
 from ..runs.views import (
     Axis,
     CurvesView,
@@ -292,7 +293,7 @@ def export(
         for format in dict.fromkeys(formats):
             if format in FORMATS:
                 contents[f"{stem}.{format}"] = render(view, format, width=width, runs=runs, log_y=log_y, dpi=dpi)
-    base_id = None if base is None else store.run(base).id
+    base_id = chosen_base(store, runs, base, "exported")
     for name in dict.fromkeys(tables):
         table = make_table(store, runs, name, base=base_id, target=target)
         stem = _free_stem(name, contents)

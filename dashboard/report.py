@@ -19,7 +19,7 @@ from ..runs.labels import run_labels
 from ..runs.parity import ParityCard, check_parity
 from ..runs.protocol import protocol
 from ..runs.series import resolve_runs
-from ..runs.verdict import verdict_view
+from ..runs.verdict import chosen_base, verdict_view
 from ..runs.views import difference_view
 from .export import FIGURES, figure_view, render
 from .figure_data import View
@@ -75,9 +75,7 @@ def report(
     runs = list({run.id: run for run in resolve_runs(store, references)}.values())
     if not runs:
         raise UsageError("A report is about runs: name at least one.")
-    base_id = None if base is None else store.run(base).id
-    if base_id is not None and base_id not in {run.id for run in runs}:
-        raise UsageError(f"The base run {base_id} is none of those reported: name one of them.")
+    base_id = chosen_base(store, runs, base, "reported")
     labels = run_labels(runs)
     parity = check_parity(store, runs) if len(runs) > 1 else None
     verdict = verdict_view(store, runs, parity.verdict if parity else None, base=base_id, target=target)

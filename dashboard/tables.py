@@ -138,10 +138,10 @@ def parity_table(parity: ParityCard, runs: Sequence[RunInfo]) -> Table:
     )
 
 
-def configuration_table(runs: Sequence[RunInfo], *, differing: bool = True) -> Table:
-    """A row a key; of several runs only what differs, unless `differing` is False."""
+def configuration_table(runs: Sequence[RunInfo]) -> Table:
+    """A row a key; of several runs only what differs."""
     labels = run_labels(runs)
-    rows = [row for row in config_rows(runs) if row.differs or not differing or len(runs) == 1]
+    rows = [row for row in config_rows(runs) if row.differs or len(runs) == 1]
     return Table(
         caption="What differs between the configurations." if len(runs) > 1 else "The configuration.",
         headings=("Key", *(labels[run.id] for run in runs)),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..db.errors import UsageError
 from ..db.records import RunInfo, SeriesInfo
 from .best import best_of
 from .difference import DifferenceView, difference_view
@@ -19,7 +18,7 @@ from .labels import metric_order, run_labels
 from .parity import ParityCard, check_parity
 from .series import resolve_runs
 from .step_times import StepTimesView, step_times_view
-from .verdict import VerdictView, verdict_view
+from .verdict import VerdictView, chosen_base, verdict_view
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -132,9 +131,7 @@ def compare(
     """
     runs = tuple({run.id: run for run in resolve_runs(store, references)}.values())
     parity = check_parity(store, runs)
-    base_id = None if base is None else resolve_runs(store, [base])[0].id
-    if base_id is not None and base_id not in {run.id for run in runs}:
-        raise UsageError(f"The base run {base_id} is none of those compared: name one of them.")
+    base_id = chosen_base(store, runs, base, "compared")
     labels = run_labels(runs)
     infos = [info for info in store.series_infos(list(labels)) if info.rank == 0]
     times = step_times_view(store, runs)

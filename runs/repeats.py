@@ -16,7 +16,7 @@ import numpy as np
 
 from ..db.records import Float64Array, RunInfo
 from .labels import flatten, run_labels
-from .step_times import step_times_view
+from .step_times import StepTimesView, step_times_view
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -114,7 +114,7 @@ def repeats(store: Store, runs: Sequence[RunInfo]) -> tuple[Form, ...]:
         Form(
             label=labels[some[0].id],
             runs=tuple(sorted(some, key=lambda run: run.created)),
-            quantities=_spreads([measured[run.id] for run in some]),
+            quantities=spreads([measured[run.id] for run in some]),
         )
         for some in forms.values()
     )
@@ -140,17 +140,29 @@ def contrast(form: Form, other: Form, quantity: str) -> Contrast | None:
     one, two = form.quantities.get(quantity), other.quantities.get(quantity)
     if one is None or two is None:
         return None
-    distance = abs(one.median - two.median)
-    widths = [spread.width for spread in (one, two)]
-    tie = None if any(map(math.isnan, widths)) else distance <= max(widths)
+    differ = apart(one, two)
+    tie = None if differ is None else not differ
     ratio = one.median / two.median if two.median else math.nan
     return Contrast(quantity=quantity, ratio=ratio, tie=tie)
 
 
-def measure(store: Store, runs: Sequence[RunInfo]) -> dict[str, dict[str, float]]:
-    """What each run comes to, by run id: the quantities of `UNITS`, and its last validation metrics."""
+def apart(one: Spread, other: Spread) -> bool | None:
+    """Whether two medians are further apart than the repeats of either; None where either has no repeats."""
+    if math.isnan(one.width) or math.isnan(other.width):
+        return None
+    return abs(one.median - other.median) > max(one.width, other.width)
+
+
+def measure(store: Store, runs: Sequence[RunInfo], times: StepTimesView | None = None) -> dict[str, dict[str, float]]:
+    """What each run comes to, by run id: the quantities of `UNITS`, and its last validation metrics.
+
+    Args:
+        store: where the runs are.
+        runs: the runs to measure.
+        times: their step times, if they were read already.
+    """
     found: dict[str, dict[str, float]] = {run.id: {} for run in runs}
-    for row in step_times_view(store, runs).rows:
+    for row in (times or step_times_view(store, runs)).rows:
         found[row.run_id] |= {
             "step_seconds": row.median,
             "samples_per_second": row.samples_per_second,
@@ -191,12 +203,18 @@ def _usage(run: RunInfo) -> dict[str, float]:
     return {"peak_memory_bytes": float(peak)} if isinstance(peak, int | float) else {}
 
 
-def _spreads(measured: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
-    names = dict.fromkeys(name for values in measured for name in values)
-    return {
-        name: Spread(values=np.array([values[name] for values in measured if name in values], np.float64))
-        for name in names
-    }
+def spreads(measured: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    """Each quantity over some repeats, by name: the finite values of those that have it.
+
+    Args:
+        measured: what each repeat came to, by name.
+    """
+    found: dict[str, list[float]] = {}
+    for values in measured:
+        for name, value in values.items():
+            if math.isfinite(value):
+                found.setdefault(name, []).append(value)
+    return {name: Spread(values=np.array(values, np.float64)) for name, values in found.items()}
 
 
 def _form(run: RunInfo) -> str:

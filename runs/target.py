@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..db.records import Axes, RunInfo, SeriesInfo
+from ..db.records import Axes, Float64Array, Int64Array, RunInfo, SeriesInfo
 from .align import last_of_each_step, look_up
 from .best import larger_is_better
 from .smooth import length_scale, smooth
@@ -30,43 +30,64 @@ class Reached:
         samples: training samples seen by then.
         seconds: process time until then, from the start of the run, pauses between resumes left out.
         joules: of all its GPUs until then.
-        best: the best value the run came to, smoothed as the target is.
     """
 
     step: int | None
     samples: float
     seconds: float
     joules: float
-    best: float
 
 
-def reach(store: Store, run: RunInfo, info: SeriesInfo, target: float) -> Reached:
-    """When a run's metric first was as good as the target.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Course:
+    """A metric of a run as targets are held against it.
 
-    A metric logged every batch is smoothed first, by an average over a hundredth of the run's steps.
-
-    Args:
-        store: where the run is.
-        run: the run.
-        info: its metric.
-        target: a value; as good is at most that, or at least for an accuracy and its like. NaN is never reached.
+    Attributes:
+        info: the metric.
+        steps: (n,) int64, increasing.
+        values: (n,) float64; smoothed over a hundredth of the steps where the metric is of every batch.
     """
+
+    info: SeriesInfo
+    steps: Int64Array
+    values: Float64Array
+
+    @property
+    def best(self) -> float:
+        """The best finite value; NaN where there is none."""
+        finite = self.values[np.isfinite(self.values)]
+        if not len(finite):
+            return math.nan
+        return float(finite.max() if larger_is_better(self.info.name) else finite.min())
+
+
+def course(store: Store, run: RunInfo, info: SeriesInfo) -> Course:
+    """Read a metric of a run."""
     series = store.series(run, info.name, info.rank)
     kept = last_of_each_step(series.steps)
     steps, values = series.steps[kept], series.values[kept]
     if info.reduction == "batch" and len(steps) > 1:
         x = steps.astype(np.float64)
         values = smooth(x, values, length_scale(SMOOTHING, float(x[-1] - x[0])))
-    finite = np.isfinite(values)
-    better = values >= target if larger_is_better(info.name) else values <= target
-    found = np.flatnonzero(finite & better)
-    best = math.nan
-    if finite.any():
-        best = float(values[finite].max() if larger_is_better(info.name) else values[finite].min())
+    return Course(info=info, steps=steps, values=values)
+
+
+def reach(store: Store, run: RunInfo, course: Course, target: float) -> Reached:
+    """When a run's metric first was as good as the target.
+
+    Args:
+        store: where the run is.
+        run: the run.
+        course: its metric.
+        target: a value; as good is at most that, or at least for an accuracy and its like.
+    """
+    values = course.values
+    better = values >= target if larger_is_better(course.info.name) else values <= target
+    found = np.flatnonzero(np.isfinite(values) & better)
     if not len(found):
-        return Reached(step=None, samples=math.nan, seconds=math.nan, joules=math.nan, best=best)
-    step = int(steps[found[0]])
-    axes = store.axes(run, info.rank)
+        return Reached(step=None, samples=math.nan, seconds=math.nan, joules=math.nan)
+    step = int(course.steps[found[0]])
+    axes = store.axes(run, course.info.rank)
     at = _last_row(axes, step)
     time = math.nan if at is None else float(axes.times[at])
     return Reached(
@@ -74,7 +95,6 @@ def reach(store: Store, run: RunInfo, info: SeriesInfo, target: float) -> Reache
         samples=float(look_up(axes.steps, axes.samples, np.array([step]))[0]) if at is not None else math.nan,
         seconds=math.nan if at is None else float(axes.process_seconds[at]),
         joules=joules_until(store, run, time),
-        best=best,
     )
 
 

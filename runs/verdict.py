@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..db.errors import UsageError
 from ..db.records import RunInfo, SeriesInfo
 from .best import best_of, larger_is_better
 from .checks import Verdict as Light
 from .labels import metric_order
-from .repeats import measure, siblings
+from .repeats import Spread, apart, measure, siblings, spreads
+from .series import resolve_runs
 from .step_times import step_times_view
-from .target import Reached, joules_until, reach
+from .target import Reached, course, joules_until, reach
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -111,31 +113,55 @@ def verdict_view(
         target: the value of `val/loss` (of `train/loss` where not every run has the former) that the runs are timed to;
             by default the best that all of them came to.
     """
-    base = base or next((run.id for run in runs if run.baseline), runs[0].id)
+    base = base or default_base(runs)
     others = siblings(store, runs, most=MOST_REPEATS)
     everyone = {run.id: run for run in (*runs, *(one for several in others.values() for one in several))}
     measured = _measure(store, tuple(everyone.values()))
-    found_target = _target(store, runs, target)
-    if found_target is not None:
-        for run_id, reached in _reached(store, runs, found_target).items():
-            measured[run_id] |= _known(
-                target_steps=math.nan if reached.step is None else float(reached.step + 1),
-                target_samples=reached.samples,
-                target_seconds=reached.seconds,
-                target_joules=reached.joules,
-            )
+    timed, reached = _timed(store, runs, target)
+    for run_id, one in reached.items():
+        measured[run_id] |= _known(
+            target_steps=math.nan if one.step is None else float(one.step + 1),
+            target_samples=one.samples,
+            target_seconds=one.seconds,
+            target_joules=one.joules,
+        )
     reason = "" if parity != "red" else "No winner is named, because these runs are not the same experiment."
-    spreads = {run.id: _spread(run, others[run.id], measured) for run in runs}
+    repeated = {run.id: spreads([measured[one.id] for one in (run, *others[run.id])]) for run in runs}
     names = _names(measured, [run.id for run in runs])
     return VerdictView(
         base=base,
         quantities=tuple(
-            _quantity(name, [run.id for run in runs], base, measured, spreads, winner=not reason) for name in names
+            _quantity(name, [run.id for run in runs], base, measured, repeated, winner=not reason) for name in names
         ),
         repeats={run.id: 1 + len(others[run.id]) for run in runs},
-        target=found_target,
+        target=timed,
         reason=reason,
     )
+
+
+def default_base(runs: Sequence[RunInfo]) -> str:
+    """Id of the run that ratios are taken to where nobody chose: the one marked as baseline, else the first."""
+    return next((run.id for run in runs if run.baseline), runs[0].id)
+
+
+def chosen_base(store: Store, runs: Sequence[RunInfo], reference: RunInfo | str | None, done: str) -> str | None:
+    """Id of the run that somebody chose as the base; None where nobody did.
+
+    Args:
+        store: where the runs are.
+        runs: among which it must be.
+        reference: a run, its id, a unique beginning of that, or its name.
+        done: what is done with the runs, for the sentence: `compared`.
+
+    Raises:
+        UsageError: if it is none of them.
+    """
+    if reference is None:
+        return None
+    (base,) = resolve_runs(store, [reference])
+    if base.id not in {run.id for run in runs}:
+        raise UsageError(f"The base run {base.id} is none of those {done}: name one of them.")
+    return base.id
 
 
 # Name, what people read, unit, which way is better. Validation metrics come between the losses and the target.
@@ -176,8 +202,9 @@ def _names(measured: Mapping[str, Mapping[str, float]], ids: Sequence[str]) -> l
 
 def _measure(store: Store, runs: Sequence[RunInfo]) -> dict[str, dict[str, float]]:
     """Everything but the target, by run id and name."""
-    found = measure(store, runs)
-    for row in step_times_view(store, runs).rows:
+    times = step_times_view(store, runs)
+    found = measure(store, runs, times)
+    for row in times.rows:
         found[row.run_id] |= _known(step_p95_seconds=row.p95)
     by_run: dict[str, list[SeriesInfo]] = {run.id: [] for run in runs}
     for info in store.series_infos(list(by_run)):
@@ -202,37 +229,23 @@ def _known(**values: float) -> dict[str, float]:
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
-def _target(store: Store, runs: Sequence[RunInfo], value: float | None) -> tuple[str, float] | None:
-    """The first of the losses that every run has, and the value asked for or the best that all of them reached."""
+def _timed(
+    store: Store, runs: Sequence[RunInfo], value: float | None
+) -> tuple[tuple[str, float] | None, dict[str, Reached]]:
+    """What the runs are timed to, and when each came to it.
+
+    The metric is the first of the losses that every run has, the value that asked for or the best that all reached.
+    """
     infos = store.series_infos([run.id for run in runs], ("val/loss", "train/loss"))
     for name in ("val/loss", "train/loss"):
         metric = {info.run_id: info for info in infos if info.name == name and info.rank == 0}
         if len(metric) == len(runs):
-            if value is not None:
-                return name, value
-            best = [reach(store, run, metric[run.id], math.nan).best for run in runs]
-            if not any(map(math.isnan, best)):
-                return name, max(best)
-    return None
-
-
-def _reached(store: Store, runs: Sequence[RunInfo], target: tuple[str, float]) -> dict[str, Reached]:
-    infos = store.series_infos([run.id for run in runs], (target[0],))
-    metric = {info.run_id: info for info in infos if info.rank == 0}
-    return {run.id: reach(store, run, metric[run.id], target[1]) for run in runs if run.id in metric}
-
-
-def _spread(
-    run: RunInfo, others: Sequence[RunInfo], measured: Mapping[str, Mapping[str, float]]
-) -> dict[str, tuple[float, float, float]]:
-    """Median, smallest and largest of every quantity over a run and its repeats, where there are any."""
-    spreads = {}
-    for name in measured[run.id]:
-        values = [measured[one.id].get(name, math.nan) for one in (run, *others)]
-        values = [value for value in values if math.isfinite(value)]
-        if len(values) > 1:
-            spreads[name] = (float(np.median(values)), min(values), max(values))
-    return spreads
+            courses = {run.id: course(store, run, metric[run.id]) for run in runs}
+            best = [one.best for one in courses.values()]
+            if value is not None or not any(map(math.isnan, best)):
+                target = max(best) if value is None else value
+                return (name, target), {run.id: reach(store, run, courses[run.id], target) for run in runs}
+    return None, {}
 
 
 def _quantity(
@@ -240,7 +253,7 @@ def _quantity(
     ids: Sequence[str],
     base: str,
     measured: Mapping[str, Mapping[str, float]],
-    spreads: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    repeated: Mapping[str, Mapping[str, Spread]],
     *,
     winner: bool,
 ) -> Quantity:
@@ -254,8 +267,14 @@ def _quantity(
         better=better,
         values=values,
         ratios=ratios,
-        apart={run_id: _apart(spreads[base].get(name), spreads[run_id].get(name)) for run_id in ids if run_id != base},
-        best=_best(name, better, values, spreads) if winner else None,
+        apart={
+            run_id: None
+            if value is None or values[base] is None
+            else _apart(repeated[base].get(name), repeated[run_id].get(name))
+            for run_id, value in values.items()
+            if run_id != base
+        },
+        best=_best(name, better, values, repeated) if winner else None,
     )
 
 
@@ -263,22 +282,19 @@ def _ratio(value: float | None, base: float | None) -> float:
     return math.nan if value is None or not base else value / base
 
 
-def _apart(one: tuple[float, float, float] | None, other: tuple[float, float, float] | None) -> bool | None:
-    """Whether two medians are further apart than the repeats of either."""
-    if one is None or other is None:
-        return None
-    return abs(one[0] - other[0]) > max(one[2] - one[1], other[2] - other[1])
+def _apart(one: Spread | None, other: Spread | None) -> bool | None:
+    return None if one is None or other is None else apart(one, other)
 
 
 def _best(
     name: str,
     better: int,
     values: Mapping[str, float | None],
-    spreads: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    repeated: Mapping[str, Mapping[str, Spread]],
 ) -> str | None:
     known = {run_id: value for run_id, value in values.items() if value is not None and not math.isnan(value)}
     if better == 0 or len(known) < 2:
         return None
     first, second, *_ = sorted(known, key=lambda run_id: -better * known[run_id])
-    tie = _apart(spreads[first].get(name), spreads[second].get(name)) is False
+    tie = _apart(repeated[first].get(name), repeated[second].get(name)) is False
     return None if tie or known[first] == known[second] else first

@@ -14,6 +14,7 @@ from dash.exceptions import PreventUpdate
 from ...runs.parity import check_parity
 from ...runs.protocol import protocol
 from ...runs.verdict import Quantity, VerdictView, verdict_view
+from ...runs.verdict import default_base as unchosen_base
 from ..badges import pending
 from ..comparison import Comparison, load
 from ..formats import number
@@ -102,7 +103,7 @@ def default_base(comparison: Comparison, query: CompareQuery) -> str:
     """The run that ratios are taken to: of the URL, else the baseline, else the first."""
     if query.base in comparison.ids:
         return str(query.base)
-    return next((run.id for run in comparison.runs if run.baseline), comparison.ids[0])
+    return unchosen_base(comparison.runs)
 
 
 def table(view: VerdictView, comparison: Comparison) -> Component:

@@ -135,6 +135,8 @@ def test_tables_are_exported_beside_figures(pair, sqlite_url, tmp_path):
             export(store, pair, figures=["loss"], tables=["parity"], formats=["md"], directory=tmp_path)
         with pytest.raises(UsageError, match="no format 'pdf'"):
             export(store, pair, figures=[], tables=["parity"], formats=["pdf"], directory=tmp_path)
+        with pytest.raises(UsageError, match="none of those exported"):
+            export(store, pair[:1], figures=[], tables=["verdict"], formats=["csv"], directory=tmp_path, base=pair[1])
         with pytest.raises(UsageError, match="no table 'pie'"):
             export(store, pair, tables=["pie"], formats=["csv"], directory=tmp_path)
         with pytest.raises(UsageError, match="name at least two"):

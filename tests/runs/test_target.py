@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import trackside
-from trackside.runs.target import joules_until, reach
+from trackside.runs.target import course, joules_until, reach
 
 
 @pytest.fixture
@@ -31,20 +31,21 @@ def info(store, run, name):
 
 def test_the_first_step_as_good_as_the_target_counts(trained):
     store, run = trained
-    store_info = info(store, run, "val/acc")
-    found = reach(store, run, store_info, 0.5)
-    assert (found.step, found.samples, found.best) == (5, 192.0, 0.9)
+    accuracy = course(store, run, info(store, run, "val/acc"))
+    found = reach(store, run, accuracy, 0.5)
+    assert (found.step, found.samples, accuracy.best) == (5, 192.0, 0.9)
     assert found.seconds > 0
     assert 0 <= found.joules <= 900
 
 
 def test_a_target_never_reached_has_no_step_and_still_a_best(trained):
     store, run = trained
-    found = reach(store, run, info(store, run, "val/acc"), 0.95)
+    accuracy = course(store, run, info(store, run, "val/acc"))
+    found = reach(store, run, accuracy, 0.95)
     assert found.step is None
     assert math.isnan(found.samples)
     assert math.isnan(found.joules)
-    assert found.best == 0.9
+    assert accuracy.best == 0.9
 
 
 def test_one_lucky_batch_reaches_nothing(sqlite_url):
@@ -54,7 +55,8 @@ def test_one_lucky_batch_reaches_nothing(sqlite_url):
         for step, loss in enumerate(losses):
             run.log({"train/loss": float(loss)}, step=step)
     with trackside.open_store(sqlite_url) as store:
-        found = reach(store, store.run("b"), info(store, store.run("b"), "train/loss"), 1.5)
+        run = store.run("b")
+        found = reach(store, run, course(store, run, info(store, run, "train/loss")), 1.5)
     assert 1000 < found.step < 1060
 
 
