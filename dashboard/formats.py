@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime
+from typing import Any
 
 NOTHING = "–"
 
@@ -81,6 +83,12 @@ def joules(value: float | None) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.3g} J"
+
+
+def setting(value: Any, most: int | None = None) -> str:
+    """A value of a configuration: text as it is, all else as JSON, cut after so many characters."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return text if most is None or len(text) <= most else text[: most - 1] + "…"
 
 
 def moment(value: datetime | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from ..runs.parity import ParityCard, check_parity
 from ..runs.verdict import VerdictView, verdict_view
 from ..runs.views import config_rows
 from .figure_data import inert
-from .formats import quantity
+from .formats import quantity, setting
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -265,4 +264,4 @@ def _plain(value: object) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return setting(value)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -19,6 +19,9 @@ from .plan import Job
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TAIL_BYTES = 64 * 1024
+
+SHUTDOWN_SECONDS = 30.0  # how long an interrupted training may take to record its end
+UNHEARD_SECONDS = 5.0  # steps reach the store within four: what is newer than this was done after the signal
 
 
 def child_environment(job: Job) -> dict[str, str]:
@@ -141,6 +144,43 @@ class Interrupts:
         finally:
             for signum, handler in previous.items():
                 signal.signal(signum, handler)
+
+
+class Shutdown:
+    """Sees to it that an interrupted training ends.
+
+    A KeyboardInterrupt may be lost: Keras drops whatever is raised while it turns a batch's logs into numbers, Ctrl-C
+    included. A training that still makes steps long after the signal is asked again; an orderly end, which makes none,
+    is left in peace. What does not end at all is killed.
+
+    Args:
+        stop: sends the training a signal.
+    """
+
+    def __init__(self, stop: Callable[[int], None]) -> None:
+        self._stop = stop
+        self._began: float | None = None
+        self._asked = 0.0
+        self._steps: int | None = None
+
+    def watch(self, signum: int, steps: int, now: float) -> None:
+        """Look after the training; called again and again from when the signal was passed on.
+
+        Args:
+            signum: the signal that the runner received.
+            steps: optimizer updates that the store knows of.
+            now: seconds of a monotonic clock.
+        """
+        if self._began is None:
+            self._began = self._asked = now
+        if now - self._began > SHUTDOWN_SECONDS:
+            self._stop(signal.SIGKILL)
+        elif now - self._asked > UNHEARD_SECONDS:
+            if self._steps is None:
+                self._steps = steps
+            elif steps > self._steps:
+                self._stop(_orderly(signum))
+                self._asked, self._steps = now, None
 
 
 def _orderly(signum: int) -> int:

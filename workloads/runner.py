@@ -14,12 +14,11 @@ from ..db.records import State
 from ..db.store import Store, open_store
 from ..runs.repeats import contrast, repeats
 from .plan import Job, Request, plan_jobs
-from .process import Interrupts, TrainingProcess
+from .process import Interrupts, Shutdown, TrainingProcess
 from .progress import Display, job_labels, open_display
 from .watch import RunWatch
 
 POLL_SECONDS = 0.25  # a poll is two small queries; more often would take the core from the training
-SHUTDOWN_SECONDS = 30.0  # how long an interrupted training may take to record its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +100,13 @@ def _train(index: int, job: Job, store: Store, display: Display, interrupts: Int
     display.started(index)
     process = TrainingProcess(job)
     interrupts.attach(process)
-    interrupted_at = None
+    shutdown = Shutdown(process.stop)
     try:
         while (exit_code := process.wait(POLL_SECONDS)) is None:
-            display.advanced(index, watch.read())
+            standing = watch.read()
+            display.advanced(index, standing)
             if interrupts.received is not None:
-                interrupted_at = interrupted_at or time.monotonic()
-                if time.monotonic() - interrupted_at > SHUTDOWN_SECONDS:
-                    process.stop(signal.SIGKILL)
+                shutdown.watch(interrupts.received, standing.steps, time.monotonic())
         standing = watch.read()
         state = _state(standing.run.state if standing.run else None, exit_code, interrupts.received is not None)
         display.ended(index, standing, state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from ...runs.views import ConfigRow, StepTimes, StepTimesView, config_rows, diff
 from ..badges import pending
 from ..comparison import Comparison, chosen_difference, chosen_pair, load, split_metrics
 from ..figures import difference_figure, step_times_figure, zoomed
-from ..formats import seconds
+from ..formats import seconds, setting
 from ..query import CompareQuery
 from ..source import StoreSource
 from . import compare_header
@@ -213,7 +212,9 @@ def _config_table(rows: Sequence[ConfigRow], comparison: Comparison) -> Componen
                 html.Td(row.key),
                 *[
                     html.Td(
-                        _text(row.values[run_id]) if run_id in row.values else html.Span("not set", className="soft")
+                        setting(row.values[run_id], MOST_CHARACTERS)
+                        if run_id in row.values
+                        else html.Span("not set", className="soft")
                     )
                     for run_id in comparison.ids
                 ],
@@ -223,8 +224,3 @@ def _config_table(rows: Sequence[ConfigRow], comparison: Comparison) -> Componen
         for row in rows
     ]
     return html.Div(html.Table([html.Thead(head), html.Tbody(body)], className="plain config"), className="scroll")
-
-
-def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from dash import dcc, html
@@ -11,6 +10,7 @@ from dash.development.base_component import Component
 from ...runs.parity import Check, ParityCard
 from ..badges import icon, swatch
 from ..comparison import Comparison
+from ..formats import setting
 
 GROUPS = {
     "data": "Same data",
@@ -111,7 +111,4 @@ def _run(run_id: str, comparison: Comparison) -> tuple[Component, str]:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return "unknown"
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+    return "unknown" if value is None else setting(value, MOST_CHARACTERS)

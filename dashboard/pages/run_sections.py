@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from ...db.records import ArtifactInfo, Event, RunInfo, SeriesInfo
 from ...db.store import Store
 from ...runs.labels import flatten
 from ...runs.protocol import protocol
-from ..formats import NOTHING, duration, memory, moment, quantity
+from ..formats import NOTHING, duration, memory, moment, quantity, setting
 from ..query import CompareQuery
 from ..rows import run_seconds
 
@@ -208,7 +207,11 @@ def _values(title: str, values: Mapping[str, Any]) -> Component | None:
     if not values:
         return None
     return _card(
-        title, _table(("Key", "Value"), [(html.Code(key), html.Code(_text(value))) for key, value in values.items()])
+        title,
+        _table(
+            ("Key", "Value"),
+            [(html.Code(key), html.Code(setting(value, MOST_CHARACTERS))) for key, value in values.items()],
+        ),
     )
 
 
@@ -223,8 +226,3 @@ def _environment(run: RunInfo) -> Component | None:
     if isinstance(packages, Mapping):
         values |= {str(name): version for name, version in packages.items()}
     return _values("Environment", values)
-
-
-def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"

@@ -18,7 +18,7 @@ from trackside.db.errors import UsageError
 from trackside.db.store import open_store
 from trackside.runs.run import start_run
 from trackside.workloads.plan import Request, plan_jobs
-from trackside.workloads.process import child_environment
+from trackside.workloads.process import Shutdown, child_environment
 from trackside.workloads.progress import open_display
 from trackside.workloads.registry import find_workload, list_workloads
 from trackside.workloads.runner import Outcome, exit_code, print_summary, run_workload
@@ -228,6 +228,25 @@ def test_a_pair_with_stock_optimizers_is_told_that_they_differ(optimizer, said, 
 
 
 @pytest.mark.framework
+class TestShutdown:
+    def test_a_training_that_did_not_hear_the_signal_is_asked_again(self):
+        sent: list[int] = []
+        shutdown = Shutdown(sent.append)
+        for second in range(13):
+            shutdown.watch(signal.SIGINT, steps=100 * second, now=1000.0 + second)
+        assert sent == [signal.SIGINT]
+
+    def test_one_that_ends_in_order_is_left_in_peace_and_killed_only_if_it_never_does(self):
+        sent: list[int] = []
+        shutdown = Shutdown(sent.append)
+        # What was done before the signal may reach the store some seconds after it.
+        for second in range(30):
+            shutdown.watch(signal.SIGTERM, steps=100 + 50 * min(second, 4), now=1000.0 + second)
+        assert sent == []
+        shutdown.watch(signal.SIGTERM, steps=300, now=1031.0)
+        assert sent == [signal.SIGKILL]
+
+
 class TestTrainings:
     def test_both_are_recorded_one_after_the_other_in_one_group(self, url, console):
         outcomes = run_workload(
