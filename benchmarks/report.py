@@ -39,6 +39,10 @@ PACKAGES = ("sqlalchemy", "numpy", "torch", "lightning", "tensorflow-cpu", "tens
 T = TypeVar("T")
 
 
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom; beyond ten, the last is on the safe side."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """A ratio measured several times: the median of the paired rounds and a range, of their middle half or of trust."""
@@ -67,6 +71,16 @@ class Ratio:
         rounds = sorted(a / b for a, b in zip(numerators, denominators, strict=True))
         rank = max(0, math.floor(len(rounds) / 2 - 0.98 * math.sqrt(len(rounds))))
         return cls(statistics.median(rounds), rounds[rank], rounds[-1 - rank])
+
+    @classmethod
+    def mean(cls, ratios: Sequence[float]) -> Ratio:
+        """The mean of independent ratios and its 95 % confidence interval, by Student's t; of one alone, no interval."""
+        middle = statistics.fmean(ratios)
+        if len(ratios) == 1:
+            return cls(middle, middle, middle)
+        quantile = STUDENT[min(len(ratios) - 1, len(STUDENT)) - 1]
+        half = quantile * statistics.stdev(ratios) / math.sqrt(len(ratios))
+        return cls(middle, middle - half, middle + half)
 
     def __str__(self) -> str:
         return format(self, ".3f" if self.high < 2 else (".2f" if self.high < 10 else ".0f"))

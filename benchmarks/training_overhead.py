@@ -7,8 +7,11 @@ list, not its training function in Keras' model, not its threads, which wait unt
 often on the clock, and so as often as always while the tracker is on.)
 
 Timed is the distance between the same point of two steps: what happens between steps counts, background threads
-included. What is paid once a fit, before the first and after the last step, is told apart. Each framework trains in a
-process of its own.
+included. What is paid once a fit, before the first and after the last step, is told apart.
+
+Two fits of the same differ by a percent or two in how they lie in memory and in how a graph was laid out, which no
+number of blocks within one fit averages away. So each is repeated in several processes, and what is reported is the
+mean over these with the confidence interval that their scatter gives.
 """
 
 from __future__ import annotations
@@ -39,25 +42,25 @@ VARIANTS: dict[str, dict[str, Any]] = {"defaults": {}, "gradient_norm=True": {"g
 CONVOLUTIONS, PERCEPTRON = "convolutions", "perceptron"
 
 NOTE = """wall, process: seconds a step with the tracker / without any callback, by the clock and of processor time;
-median of the blocks, and in brackets its 95 % confidence interval. Processor time holds the background threads', which
-slow training down only as far as they have no core to themselves or hold the interpreter. The gradient norm is a pass
-over all gradients: in the perceptron (670,000 parameters) it is bound by memory, in the network of convolutions
-(17,000) by the number of tensors."""
+mean over the fits (of each the median of its blocks), and in brackets its 95 % confidence interval. Processor time
+holds the background threads', which slow training down only as far as they have no core to themselves or hold the
+interpreter. The gradient norm is a pass over all gradients: in the perceptron (670,000 parameters) it is bound by
+memory, in the network of convolutions (17,000) by the number of tensors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured: blocks with the tracker a fit, steps a block, and pairs of short fits."""
+    """How much is measured: processes, each with a fit; blocks with the tracker a fit; steps a block."""
 
+    processes: int
     blocks: int
     steps: int
-    fits: int
 
 
 PLANS = {
-    "full": Plan(blocks=40, steps=100, fits=5),
-    "quick": Plan(blocks=15, steps=100, fits=3),
-    "smoke": Plan(blocks=1, steps=3, fits=1),
+    "full": Plan(processes=8, blocks=10, steps=100),
+    "quick": Plan(processes=3, blocks=5, steps=100),
+    "smoke": Plan(processes=1, blocks=1, steps=3),
 }
 
 
@@ -308,7 +311,7 @@ class Found:
         batch: samples of a batch.
         wall, process: seconds a step of each block, by the wall clock and of processor time: with the tracker, without,
             with, …
-        around: seconds that a short fit took longer with the tracker, of each pair.
+        around: seconds that a short fit took longer with the tracker.
     """
 
     model: str
@@ -316,11 +319,11 @@ class Found:
     batch: int
     wall: list[float]
     process: list[float]
-    around: list[float]
+    around: float
 
 
 def measure_framework(framework: str, plan: Plan) -> list[Found]:
-    """All fits of one framework. Runs in a process of its own."""
+    """One fit of each kind in a framework. Runs in a process of its own."""
     warnings.filterwarnings("ignore")
     from trackside.runs import writer
 
@@ -343,12 +346,13 @@ def _measure_model(framework: str, model: str, plan: Plan, folder: Path) -> list
     for variant in VARIANTS:
         name = f"{model} {variant}"
         arguments = {**VARIANTS[variant], "store": f"sqlite:///{folder / 'trackside.db'}", "name": name, "system": 2.0}
-        around = [_around(fit, {**arguments, "name": "short"}) - _around(fit, None) for _ in range(plan.fits + 1)]
+        for _ in range(2):  # the first loads what the second finds loaded
+            around = _around(fit, {**arguments, "name": "short"}) - _around(fit, None)
         steps = (WARM_UP_BLOCKS + 2 * plan.blocks) * plan.steps
         switch = fit(steps, plan.steps, arguments)
         _all_there(framework, name, steps, folder)
         wall, process = switch.blocks(switch.wall), switch.blocks(switch.process)
-        found.append(Found(model, variant, batch, wall, process, around[1:]))
+        found.append(Found(model, variant, batch, wall, process, around))
     return found
 
 
@@ -372,9 +376,12 @@ def measure(size: Size) -> Report:
     """Both frameworks, one after the other."""
     plan, report = PLANS[size], Report(name="training_overhead")
     for framework in FRAMEWORKS:
-        # Spawned: TensorFlow and PyTorch do not share a process well, and neither likes to be forked.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            _add(framework, pool.submit(measure_framework, framework, plan).result(), plan, report)
+        fits: list[Found] = []
+        for _ in range(plan.processes):
+            # Spawned: TensorFlow and PyTorch do not share a process well, and neither likes to be forked.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                fits += pool.submit(measure_framework, framework, plan).result()
+        _add(framework, fits, plan, report)
     report.notes.append(NOTE)
     return report
 
@@ -385,27 +392,39 @@ def beside(blocks: list[float]) -> tuple[list[float], list[float]]:
     return [blocks[b] for b in tracked], [(blocks[b - 1] + blocks[b + 1]) / 2 for b in tracked]
 
 
-def _add(framework: str, found: list[Found], plan: Plan, report: Report) -> None:
+def _add(framework: str, fits: list[Found], plan: Plan, report: Report) -> None:
+    kinds: dict[tuple[str, str], list[Found]] = {}
+    for fit in fits:
+        kinds.setdefault((fit.model, fit.variant), []).append(fit)
     rows = []
-    for one in found:
-        tracked, plain = beside(one.wall)
-        wall, process = Ratio.sure(tracked, plain), Ratio.sure(*beside(one.process))
+    for (model, variant), alike in kinds.items():
+        pairs = [beside(fit.wall) for fit in alike]
+        wall = Ratio.mean([_ratio(*pair) for pair in pairs])
+        process = Ratio.mean([_ratio(*beside(fit.process)) for fit in alike])
+        more = [statistics.median(a - b for a, b in zip(*pair, strict=True)) for pair in pairs]
         rows.append(
             (
-                f"{one.model}, {one.variant}",
-                str(one.batch),
-                milliseconds(statistics.median(plain)),
-                f"{statistics.median(a - b for a, b in zip(tracked, plain, strict=True)) * 1e6:+,.0f}",
+                f"{model}, {variant}",
+                str(round(statistics.median(fit.batch for fit in alike))),
+                milliseconds(statistics.median(seconds for _, plain in pairs for seconds in plain)),
+                f"{statistics.fmean(more) * 1e6:+,.0f}",
                 f"{wall:.4f}",
                 f"{process:.4f}",
-                f"{statistics.median(one.around) * 1e3:+,.0f}",
+                f"{statistics.median(fit.around for fit in alike) * 1e3:+,.0f}",
             )
         )
-        what = f"{framework}, {one.model}, {one.variant}: step with tracker / without any callback"
+        what = f"{framework}, {model}, {variant}: step with tracker / without any callback"
         report.targets.append(Target(what, wall, "at most", 1.01))
     headings = ("network, tracker", "batch", "plain step ms", "more µs", "wall", "process", "once a fit ms")
-    title = f"{framework}: one fit a row, {plan.blocks} blocks of {plan.steps} steps with the tracker, 1 thread"
+    title = (
+        f"{framework}: {plan.processes} fits a row, each in a process of its own, with {plan.blocks} blocks of "
+        f"{plan.steps} steps with the tracker, 1 thread"
+    )
     report.tables.append(Table(title, headings, rows))
+
+
+def _ratio(tracked: list[float], plain: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(tracked, plain, strict=True))
 
 
 if __name__ == "__main__":
