@@ -74,7 +74,7 @@ class Ratio:
 
     @classmethod
     def mean(cls, ratios: Sequence[float]) -> Ratio:
-        """The mean of independent ratios and its 95 % confidence interval, by Student's t; of one alone, no interval."""
+        """The mean of independent ratios, its 95 % confidence interval by Student's t; none of one alone."""
         middle = statistics.fmean(ratios)
         if len(ratios) == 1:
             return cls(middle, middle, middle)

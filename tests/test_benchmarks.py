@@ -158,3 +158,11 @@ def test_a_report_survives_json(report_module: ModuleType) -> None:
     copy = report_module.Report.from_json(json.loads(json.dumps(report.to_json())))
     assert str(copy) == str(report)
     assert "0.500 (0.400 to 0.600)" in str(copy)
+
+
+def test_the_mean_of_fits_has_the_interval_of_their_scatter(report_module: ModuleType) -> None:
+    ratio = report_module.Ratio.mean([1.0, 1.01, 1.02, 1.03])
+    assert ratio.median == pytest.approx(1.015)
+    # t(0.975, 3) = 3.182, standard deviation 0.01291
+    assert (ratio.low, ratio.high) == pytest.approx((1.015 - 0.02054, 1.015 + 0.02054), abs=1e-5)
+    assert report_module.Ratio.mean([1.1]) == report_module.Ratio(1.1, 1.1, 1.1)
