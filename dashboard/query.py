@@ -23,6 +23,7 @@ class CompareQuery:
         smoothing: 0 (none) up to, not including, 1.
         log_y: logarithmic y axes.
         metrics: panels to draw; None for the page's own choice.
+        find: a regular expression; panels are then those of the metrics that it is found in.
         x_range: what all curve panels are zoomed to, in the axis' own unit (`wall`: seconds since the epoch).
         pair: the two runs subtracted; None for the first two.
         difference: the metric subtracted; None for the first.
@@ -35,6 +36,7 @@ class CompareQuery:
     smoothing: float = DEFAULT_SMOOTHING
     log_y: bool = False
     metrics: tuple[str, ...] | None = None
+    find: str = ""
     x_range: tuple[float, float] | None = None
     pair: tuple[str, str] | None = None
     difference: str | None = None
@@ -54,6 +56,7 @@ class CompareQuery:
             smoothing=min(max(_number(values.get("smoothing"), DEFAULT_SMOOTHING), 0.0), 0.999),
             log_y=values.get("log") == "1",
             metrics=tuple(dict.fromkeys(filter(None, lists["metric"]))) if "metric" in lists else None,
+            find=values.get("find", ""),
             x_range=_range(values.get("x")),
             pair=(pair[0], pair[1]) if len(pair) == 2 else None,
             difference=values.get("difference") or None,
@@ -72,6 +75,8 @@ class CompareQuery:
             values["log"] = "1"
         if self.metrics is not None:
             values["metric"] = list(self.metrics) or [""]
+        if self.find:
+            values["find"] = self.find
         if self.x_range is not None:
             values["x"] = ",".join(f"{end!r}" for end in self.x_range)
         if self.pair is not None:

@@ -259,6 +259,7 @@ def test_dashboard_page_has_every_parameter_of_the_address():
         smoothing=0.5,
         log_y=True,
         metrics=("train/loss",),
+        find="loss",
         x_range=(0.0, 1.0),
         pair=("a", "b"),
         difference="train/loss",

@@ -93,7 +93,7 @@
     },
 
     // Controls and zooms → address. Controls report when they appear, too: what says nothing new changes nothing.
-    toAddress(axis, smoothing, log, metrics, a, b, difference, base, target, reset, zooms, search, defaults) {
+    toAddress(axis, smoothing, log, metrics, a, b, difference, base, target, find, reset, zooms, search, defaults) {
       if (!defaults) return clientside.no_update;
       const parameters = new URLSearchParams(search);
       const put = (key, value, normal) => (value === normal ? parameters.delete(key) : parameters.set(key, value));
@@ -114,6 +114,7 @@
         } else if (source === "difference-metric.value") put("difference", difference, defaults.difference);
         else if (source === "base.value") put("base", base, defaults.base);
         else if (source === "target.value") put("target", String(target ?? ""), "");
+        else if (source === "find.value") put("find", find || "", "");
         else if (source === "reset-zoom.n_clicks" && value) parameters.delete("x");
         else if (source.endsWith(".relayoutData")) zoom(parameters, value || {}, axis);
       }
@@ -132,6 +133,7 @@
         metrics: { value: parameters.has("metric") ? parameters.getAll("metric").filter(Boolean) : defaults.metrics },
       };
       want.base = { value: parameters.get("base") || defaults.base };
+      want.find = { value: parameters.get("find") || "" };
       want.target = { value: parameters.has("target") ? Number(parameters.get("target")) : "" };
       if (defaults.pair) {
         const pair = parameters.has("pair") ? parameters.get("pair").split(",") : defaults.pair;
@@ -198,6 +200,7 @@
     const link = event.target.closest && event.target.closest("a[data-figure]");
     if (!link) return;
     const parameters = new URLSearchParams(location.search);
+    clientside.panels.replaceFound(parameters);
     parameters.set("figure", link.dataset.figure);
     if (link.dataset.subject) parameters.set("subject", link.dataset.subject);
     link.href = "/download/" + link.dataset.format + "?" + parameters.toString();

@@ -61,7 +61,8 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
             compare_header.toolbar(query, training, shown),
             html.Div(_parity(store, comparison), id="parity"),
             dcc.Store(id="verdict-shown"),
-            html.H2("Curves", className="section-title"),
+            dcc.Store(id="wanted"),  # set by the browser: metrics whose panels there should be
+            compare_panels.panel_bar(query),
             html.Div(panels, id="panels", className="panels"),
             _no_panels(training),
             compare_verdict.section(comparison, query),
@@ -100,6 +101,7 @@ def _defaults(training: Sequence[str], comparison: Comparison) -> dict[str, Any]
     """What the controls show where the URL says nothing: the browser leaves these values out of it."""
     return {
         "metrics": default_metrics(training),
+        "all": list(training),
         "pair": chosen_pair(CompareQuery(), comparison),
         "difference": chosen_difference(CompareQuery(), training),
         "base": compare_verdict.default_base(comparison, CompareQuery()),
@@ -151,20 +153,19 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
 
     @app.callback(
         Output("panels", "children"),
-        Input("url", "search"),
-        Input("compare-defaults", "data"),
+        Input("wanted", "data"),
+        State("url", "search"),
         State("compare-runs", "data"),
         State({"type": "place", "metric": ALL}, "id"),
         State("url", "pathname"),
         prevent_initial_call=True,
     )
     def choose_panels(
-        search: str, defaults: dict[str, Any], shown: list[str], places: list[dict[str, str]], path: str
+        wanted: list[str] | None, search: str, shown: list[str], places: list[dict[str, str]], path: str
     ) -> Any:
         query = CompareQuery.parse(search)
-        wanted = defaults["metrics"] if query.metrics is None else list(query.metrics)
         present = [place["metric"] for place in places if not is_system(place["metric"])]
-        if list(query.runs) != shown or wanted == present or not _is_compare(path):
+        if wanted is None or list(query.runs) != shown or wanted == present or not _is_compare(path):
             raise PreventUpdate
         store = source()
         units = metric_units(store, load(store, query.runs))
@@ -247,6 +248,14 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         Input("begun", "data"),
         Input({"type": "place", "metric": ALL}, "id"),
     )
+    app.clientside_callback(
+        ClientsideFunction("panels", "want"),
+        Output("wanted", "data"),
+        Input("url", "search"),
+        Input("compare-defaults", "data"),
+        Input({"type": "place", "metric": ALL}, "id"),
+        State("wanted", "data"),
+    )
     # Optional, all of them: Dash calls this once more while the page with the controls is being taken away.
     app.clientside_callback(
         ClientsideFunction("compare", "toAddress"),
@@ -260,6 +269,7 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         Input("difference-metric", "value", allow_optional=True),
         Input("base", "value", allow_optional=True),
         Input("target", "value", allow_optional=True),
+        Input("find", "value", allow_optional=True),
         Input("reset-zoom", "n_clicks", allow_optional=True),
         Input({"type": "panel", "metric": ALL}, "relayoutData"),
         State("url", "search"),

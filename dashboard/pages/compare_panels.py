@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dash_mantine_components as dmc
 from dash import Patch, dcc, html, no_update
 from dash.development.base_component import Component
 
@@ -137,6 +138,26 @@ def panel(metric: str, unit: str | None, content: list[Component] | None = None)
         ],
         className="card panel",
         **{"aria-label": f"Curves of {metric}"},
+    )
+
+
+def panel_bar(query: CompareQuery) -> Component:
+    """Heading of the panels, and the field that finds some of them: the browser does the finding (`panels.js`)."""
+    return html.Div(
+        [
+            html.H2("Curves"),
+            dmc.TextInput(
+                id="find",
+                placeholder="Find a metric: loss, ^val/, grad|lr …",
+                value=query.find,
+                debounce=300,
+                size="xs",
+                className="find",
+                **{"aria-label": "Find a metric"},
+            ),
+            html.P(id="found", className="soft", role="status"),
+        ],
+        className="section-title panel-bar",
     )
 
 

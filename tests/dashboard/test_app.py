@@ -189,7 +189,7 @@ def test_download_of_what_is_not_there_is_a_sentence(client: Client, train: Trai
     "search",
     [
         "?runs=a,b",
-        "?runs=a,b&axis=epoch&smoothing=0.6&log=1&metric=train/loss&metric=odd,name&x=1.5,20.0&pair=b,a&difference=val/loss",
+        "?runs=a,b&axis=epoch&smoothing=0.6&log=1&metric=train/loss&metric=odd,name&find=^val|%2B&x=1.5,20.0&pair=b,a&difference=val/loss",
     ],
 )
 def test_query_is_read_and_written_alike(search: str) -> None:
