@@ -17,6 +17,7 @@ from ..db.errors import StoreError, TracksideError
 from .badges import icon
 from .debug_query import DebugQuery
 from .downloads import add_downloads
+from .keys import help_button, help_dialog
 from .pages import claims, compare, debug, profile, run, runs
 from .profile_reader import ProfileReader
 from .profile_routes import add_profile_routes
@@ -125,6 +126,7 @@ def _shell(links: TensorBoardLinks) -> Component:
                         ],
                         **{"aria-label": "Pages"},
                     ),
+                    help_button(),
                     dmc.ColorSchemeToggle(
                         lightIcon=icon("sun"),
                         darkIcon=icon("moon"),
@@ -138,6 +140,7 @@ def _shell(links: TensorBoardLinks) -> Component:
             ),
             html.Div(id="banner", className="banner", role="alert"),
             html.Main(id="page", className="page", tabIndex=-1),
+            help_dialog(),
         ],
         defaultColorScheme="auto",
         theme={"primaryColor": "blue", "defaultRadius": "md", "fontFamily": "inherit"},

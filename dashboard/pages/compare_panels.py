@@ -137,6 +137,7 @@ def panel(metric: str, unit: str | None, content: list[Component] | None = None)
             html.Div(content, id={"type": "place", "metric": metric}, className="place", **{"data-metric": metric}),
         ],
         className="card panel",
+        tabIndex=-1,  # keys go from panel to panel
         **{"aria-label": f"Curves of {metric}"},
     )
 
