@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
 from ..db.errors import SeriesNotFoundError, TracksideError, UsageError
 from ..db.records import RunInfo
+from ..runs.groups import GROUPS, grouped
 from ..runs.verdict import chosen_base
 from ..runs.views import (
     Axis,
@@ -139,6 +140,7 @@ def figure_view(
     axis: Axis = "step",
     x_range: tuple[float, float] | None = None,
     smoothing: float = 0.0,
+    group: str | None = None,
 ) -> View:
     """The view of a figure by its name.
 
@@ -149,6 +151,7 @@ def figure_view(
         axis: what x is, where x is an axis of runs.
         x_range: show only this part.
         smoothing: of curves, 0 (none) to below 1.
+        group: of curves, one of `GROUPS`: a mean with its interval for runs that differ only in that.
 
     Raises:
         UsageError: there is no such figure or metric, none of the runs has it, or nothing of it can be shown.
@@ -177,7 +180,8 @@ def figure_view(
         reason = difference.reason if not len(difference.x) else "the range holds no point: choose another"
     else:
         views = tuple(
-            _panel(store, runs, metrics, axis=axis, x_range=x_range, smoothing=smoothing) for metrics in panels
+            _panel(store, runs, metrics, axis=axis, x_range=x_range, smoothing=smoothing, group=group)
+            for metrics in panels
         )
         view = views[0] if len(views) == 1 else views
         where = "" if x_range is None else f" in the range {x_range[0]:g} to {x_range[1]:g}"
@@ -195,9 +199,12 @@ def _panel(
     axis: Axis,
     x_range: tuple[float, float] | None,
     smoothing: float,
+    group: str | None,
 ) -> CurvesView:
     """Curves of one metric, or of the same quantity of several GPUs or optimizers under labels that say which."""
     views = [curves_view(store, runs, metric, axis=axis, x_range=x_range, smoothing=smoothing) for metric in metrics]
+    if group is not None:
+        views = [grouped(view, runs, group) for view in views]
     if len(views) == 1:
         return views[0]
     curves = tuple(
@@ -249,6 +256,7 @@ def export(
     tables: Sequence[str] = (),
     base: str | None = None,
     target: float | None = None,
+    group: str | None = None,
 ) -> list[Path]:
     """Write figures and tables of some runs, each in each format, as `loss.pdf`, `loss.csv`, `verdict.tex`.
 
@@ -271,6 +279,7 @@ def export(
         tables: names of `TABLES`.
         base: of a verdict: the run that ratios are taken to.
         target: of a verdict: the loss that runs are timed to.
+        group: of curves, one of `GROUPS`: runs that differ only in that are drawn as their mean with its 95 % interval.
 
     Returns:
         The files written, in the order of `figures` and `tables` and, for each, of `formats`.
@@ -283,12 +292,14 @@ def export(
         empty = "run" if not references else "format" if figures or tables else "figure"
         raise UsageError(f"There is no {empty} to export: name at least one.")
     _check_formats(formats, figures, tables)
+    if group is not None:
+        _check_choice("group", group, GROUPS)
     if x_range is not None and not (all(map(math.isfinite, x_range)) and x_range[0] < x_range[1]):
         raise UsageError(f"The range {x_range} is empty: give two finite numbers, the smaller first.")
     runs = list({run.id: run for run in map(store.run, references)}.values())
     contents: dict[str, bytes] = {}
     for figure in dict.fromkeys(figures):
-        view = figure_view(store, runs, figure, axis=axis, x_range=x_range, smoothing=smoothing)
+        view = figure_view(store, runs, figure, axis=axis, x_range=x_range, smoothing=smoothing, group=group)
         stem = _free_stem(_stem(figure), contents)
         for format in dict.fromkeys(formats):
             if format in FORMATS:

@@ -21,6 +21,7 @@ View = CurvesView | StepTimesView | DifferenceView | tuple[CurvesView, ...]
 """What a figure is drawn from; several curve panels stand above each other."""
 
 COLUMNS = ("run", "run_id", "metric", "axis", "x", "minimum", "maximum", "last", "smoothed", "kind", "noise")
+GROUP_COLUMNS = ("run", "run_id", "metric", "axis", "x", "mean", "low", "high", "n", "kind")
 DIFFERENCE_COLUMNS = (*COLUMNS, "tolerance")
 STEP_TIME_COLUMNS = ("run", "run_id", "metric", "kind", "lower_seconds", "upper_seconds", "value")
 
@@ -89,7 +90,8 @@ def figure_csv(view: View, runs: Sequence[RunInfo] | None = None) -> bytes:
     Numbers read back as the same float64. Curves have a row a point, or a bucket of points: `x` is the position
     of its `last`. A value that is not finite has a row of its own with `kind` nan, +inf or -inf. Step times have a
     row a bin and a row a statistic. A difference has its run and run_id as `A − B` and the tolerance behind. `noise` is
-    how far rounding may have carried the value, where that was measured.
+    how far rounding may have carried the value, where that was measured. Means of several runs have `mean`, the ends of
+    its interval and the number of runs instead.
 
     Args:
         view: what is drawn.
@@ -102,6 +104,10 @@ def figure_csv(view: View, runs: Sequence[RunInfo] | None = None) -> bytes:
         rows = _curve_rows(difference.curve, view.axis, difference.tolerance)
         return _csv(DIFFERENCE_COLUMNS, rows)
     views = (view,) if isinstance(view, CurvesView) else view
+    if any(curve.count is not None for panel in views for curve in panel.curves):
+        return _csv(
+            GROUP_COLUMNS, (row for panel in views for curve in panel.curves for row in _group_rows(curve, panel.axis))
+        )
     return _csv(COLUMNS, (row for panel in views for curve in panel.curves for row in _curve_rows(curve, panel.axis)))
 
 
@@ -126,6 +132,22 @@ def _curve_rows(curve: Curve, axis: str, tolerance: Float64Array | None = None) 
         points += [
             (x, [*head, x, "", "", "", "", kind, "", *([] if tolerance is None else [""])]) for x in positions.tolist()
         ]
+    points.sort(key=lambda point: point[0])
+    return (row for _, row in points)
+
+
+def _group_rows(curve: Curve, axis: str) -> Iterator[Row]:
+    """Points and marks of a mean over runs in the order of x; no ends where a single run is left."""
+    head: Row = [inert(curve.label), " ".join(curve.members), inert(curve.metric), axis]
+    counts = [] if curve.count is None else curve.count.tolist()
+    columns = (column.tolist() for column in (curve.x, curve.last, curve.minimum, curve.maximum))
+    points: list[tuple[float, Row]] = [
+        (x, [*head, x, mean, *((low, high) if count > 1 else ("", "")), count, "point"])
+        for x, mean, low, high, count in zip(*columns, counts, strict=True)
+    ]
+    marks = ((curve.nan_x, "nan"), (curve.positive_infinity_x, "+inf"), (curve.negative_infinity_x, "-inf"))
+    for positions, kind in marks:
+        points += [(x, [*head, x, "", "", "", "", kind]) for x in positions.tolist()]
     points.sort(key=lambda point: point[0])
     return (row for _, row in points)
 

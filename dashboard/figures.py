@@ -68,6 +68,12 @@ def curves_figure(
     # Marks sit on the panel's edge whatever the values are, hence an axis of their own from 0 to 1.
     layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False}
     data = [trace for curve in view.curves for trace in _curve_traces(curve, view, strokes[curve.run_id], log_y)]
+    if any(curve.count is not None for curve in view.curves):
+        # The page's own legend names runs; a mean says here how many it is of.
+        layout |= {"showlegend": True, "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}}
+        layout["margin"]["t"] = 34
+        for place, trace in enumerate(data):
+            trace["showlegend"] = place % 4 == 2  # the line of each curve's four traces
     return {"data": data, "layout": layout}
 
 
@@ -86,7 +92,8 @@ def _curve_traces(curve: Curve, view: CurvesView, stroke: Stroke, log_y: bool) -
         "hovertemplate": _hover(curve, view.unit),
     }
     if not curve.exact or curve.smoothed is not None:
-        main["customdata"] = _table(curve.last, curve.minimum, curve.maximum)
+        counts = () if curve.count is None else (curve.count.astype(np.float64),)
+        main["customdata"] = _table(curve.last, curve.minimum, curve.maximum, *counts)
     ghost = shared | {
         "mode": "lines",
         "line": {"color": translucent(color, 0.28), "width": 1, "simplify": False},
@@ -148,8 +155,11 @@ def _marks(curve: Curve, view: CurvesView, scale: float, color: str) -> dict[str
             "line": {"width": 1.5, "color": color},
         },
         "text": [text for positions, _, _, text in kinds for _ in positions],
-        "customdata": [f"/debug?record={curve.run_id}:{step}" for step in steps.tolist()],
-        "hovertemplate": "%{text}, click for its record<extra>%{fullData.name}</extra>",
+        # Of a mean it is not known here which run it was.
+        "customdata": [f"/debug?record={curve.run_id}:{step}" for step in steps.tolist() if curve.count is None],
+        "hovertemplate": "%{text}"
+        + (", click for its record" if curve.count is None else "")
+        + "<extra>%{fullData.name}</extra>",
         "cliponaxis": False,
         "visible": len(x) > 0,
     }
@@ -163,6 +173,8 @@ def _hover(curve: Curve, unit: str | None) -> str:
         behind.append("raw %{customdata[0]" + value)
     if not curve.exact:
         behind.append("%{customdata[1]" + value + " … %{customdata[2]" + value)
+        if curve.count is not None:
+            behind.append("n = %{customdata[3]}")
     return "%{y" + value + (f" ({', '.join(behind)})" if behind else "")
 
 

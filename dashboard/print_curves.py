@@ -195,8 +195,12 @@ def explanations(curves: Sequence[Curve], color: str, size: Size) -> list[Legend
     entries: list[LegendEntry] = []
     if any(curve.smoothed is not None for curve in curves):
         entries.append((Line2D([], [], color=color, alpha=0.5, linewidth=0.5 * size.line), "raw"))
-    if any(not curve.exact for curve in curves):
-        entries.append((Patch(facecolor=color, alpha=0.3, linewidth=0), "min–max"))
+    for name, bands in (
+        ("min–max", [not curve.exact and curve.count is None for curve in curves]),
+        ("95 % interval of the mean", [not curve.exact and curve.count is not None for curve in curves]),
+    ):
+        if any(bands):
+            entries.append((Patch(facecolor=color, alpha=0.3, linewidth=0), name))
     for mark, name, positions in (
         ("x", "NaN", [curve.nan_x for curve in curves]),
         ("^", "+∞", [curve.positive_infinity_x for curve in curves]),

@@ -29,6 +29,7 @@ class CompareQuery:
         difference: the metric subtracted; None for the first.
         base: the run that ratios are taken to; None for the baseline or the first.
         target: the value that runs are timed to; None for the best that all reached.
+        group: "seed" for one curve, a mean, of runs that differ only in their seed; None for a curve a run.
     """
 
     runs: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class CompareQuery:
     difference: str | None = None
     base: str | None = None
     target: float | None = None
+    group: str | None = None
 
     @classmethod
     def parse(cls, search: str | None) -> CompareQuery:
@@ -62,6 +64,7 @@ class CompareQuery:
             difference=values.get("difference") or None,
             base=values.get("base") or None,
             target=None if math.isnan(target := _number(values.get("target"), math.nan)) else target,
+            group="seed" if values.get("group") == "seed" else None,
         )
 
     def search(self) -> str:
@@ -87,6 +90,8 @@ class CompareQuery:
             values["base"] = self.base
         if self.target is not None:
             values["target"] = f"{self.target!r}"
+        if self.group is not None:
+            values["group"] = self.group
         return "?" + urlencode(values, safe=",/", doseq=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..db.errors import UsageError
-from ..db.records import Float64Array, Reduction, RunInfo, SeriesInfo
+from ..db.records import Float64Array, Int64Array, Reduction, RunInfo, SeriesInfo
 from .align import AXES, Aligned, Axis
 from .labels import metric_label, run_labels
 from .resample import Grid, bucket_grid, resample
@@ -59,6 +59,9 @@ class Curve:
         point_count: how many points were read into the view, those that are not finite included.
         exact: every bucket holds one point: what is drawn is what was logged.
         noise: (n,) float64, how far rounding alone may have carried the value by then; None where it was not measured.
+        count: (n,) int64, of a mean over several runs: how many are behind it at `x`; `last` is then the mean, and
+            `minimum` and `maximum` are the ends of its 95 % interval, which is none where a single run is left.
+        members: ids of the runs behind such a mean, the one of `run_id` first.
     """
 
     run_id: str
@@ -79,6 +82,8 @@ class Curve:
     point_count: int
     exact: bool
     noise: Float64Array | None = None
+    count: Int64Array | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def band(self) -> tuple[Float64Array, Float64Array] | None:

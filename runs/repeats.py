@@ -106,9 +106,9 @@ def repeats(store: Store, runs: Sequence[RunInfo]) -> tuple[Form, ...]:
     """
     forms: dict[str, list[RunInfo]] = {}
     for run in runs:
-        forms.setdefault(_form(run), []).append(run)
+        forms.setdefault(form_key(run), []).append(run)
     firsts = [some[0] for some in forms.values()]
-    labels = _labels(firsts)
+    labels = form_labels(firsts)
     measured = measure(store, runs)
     return tuple(
         Form(
@@ -131,8 +131,8 @@ def siblings(store: Store, runs: Sequence[RunInfo], *, most: int) -> dict[str, t
     forms: dict[str, list[RunInfo]] = {}
     for project in {run.project for run in runs}:
         for run in store.runs(project=project, state="finished"):
-            forms.setdefault(_form(run), []).append(run)
-    return {run.id: tuple(one for one in forms.get(_form(run), ()) if one.id != run.id)[:most] for run in runs}
+            forms.setdefault(form_key(run), []).append(run)
+    return {run.id: tuple(one for one in forms.get(form_key(run), ()) if one.id != run.id)[:most] for run in runs}
 
 
 def contrast(form: Form, other: Form, quantity: str) -> Contrast | None:
@@ -217,13 +217,14 @@ def spreads(measured: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     return {name: Spread(values=np.array(values, np.float64)) for name, values in found.items()}
 
 
-def _form(run: RunInfo) -> str:
+def form_key(run: RunInfo) -> str:
+    """The same for runs that are repeats of each other, and for no other."""
     config = {key: value for key, value in flatten(run.config).items() if key not in NOT_OF_THE_FORM}
     own = (run.workload, run.framework, run.mode, run.precision, run.device, run.device_count, run.world_size)
     return repr((own, sorted((key, repr(value)) for key, value in config.items())))
 
 
-def _labels(firsts: Sequence[RunInfo]) -> dict[str, str]:
+def form_labels(firsts: Sequence[RunInfo]) -> dict[str, str]:
     """`PyTorch`, `TensorFlow xla`, …: the framework where that is enough, else with what else differs."""
     labels = run_labels(firsts)
     ways = [

@@ -93,7 +93,7 @@
     },
 
     // Controls and zooms → address. Controls report when they appear, too: what says nothing new changes nothing.
-    toAddress(axis, smoothing, log, metrics, a, b, difference, base, target, find, reset, zooms, search, defaults) {
+    toAddress(axis, smoothing, log, group, metrics, a, b, difference, base, target, find, reset, zooms, search, defaults) {
       if (!defaults) return clientside.no_update;
       const parameters = new URLSearchParams(search);
       const put = (key, value, normal) => (value === normal ? parameters.delete(key) : parameters.set(key, value));
@@ -106,6 +106,7 @@
           put("axis", axis, "step");
         } else if (source === "smoothing.value") put("smoothing", String(smoothing), "0");
         else if (source === "log-y.checked") put("log", log ? "1" : "0", "0");
+        else if (source === "group.checked") put("group", group ? "seed" : "", "");
         else if (source === "metrics.value") {
           parameters.delete("metric");
           if (String(metrics) !== String(defaults.metrics)) (metrics.length ? metrics : [""]).forEach((metric) => parameters.append("metric", metric));
@@ -130,6 +131,7 @@
         axis: { value: parameters.get("axis") || "step" },
         smoothing: { value: Number(parameters.get("smoothing") || 0) },
         "log-y": { checked: parameters.get("log") === "1" },
+        group: { checked: parameters.get("group") === "seed" },
         metrics: { value: parameters.has("metric") ? parameters.getAll("metric").filter(Boolean) : defaults.metrics },
       };
       want.base = { value: parameters.get("base") || defaults.base };

@@ -263,6 +263,7 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         Input("axis", "value", allow_optional=True),
         Input("smoothing", "value", allow_optional=True),
         Input("log-y", "checked", allow_optional=True),
+        Input("group", "checked", allow_optional=True),
         Input("metrics", "value", allow_optional=True),
         Input("pair-a", "value", allow_optional=True),
         Input("pair-b", "value", allow_optional=True),

@@ -158,6 +158,10 @@ def toolbar(query: CompareQuery, metrics: Sequence[str], shown: Sequence[str]) -
                 className="field wide",
             ),
             html.Div(dmc.Switch(id="log-y", label="Log scale", checked=query.log_y, size="sm"), className="switch"),
+            html.Div(
+                dmc.Switch(id="group", label="Mean over seeds", checked=query.group is not None, size="sm"),
+                className="switch",
+            ),
             html.Button(
                 "Reset zoom", id="reset-zoom", className="button", disabled=query.x_range is None, type="button"
             ),

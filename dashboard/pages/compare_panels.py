@@ -10,6 +10,7 @@ from dash import Patch, dcc, html, no_update
 from dash.development.base_component import Component
 
 from ...db.store import Store
+from ...runs.groups import grouped
 from ...runs.labels import metric_label
 from ...runs.views import CurvesView, curves_view
 from ..comparison import Comparison, load, point_counts
@@ -26,7 +27,7 @@ GRAPH_CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False
 
 def panel_view(store: Store, comparison: Comparison, query: CompareQuery, metric: str) -> CurvesView:
     """The view that a panel draws, and that its download draws again."""
-    return curves_view(
+    view = curves_view(
         store,
         comparison.runs,
         metric,
@@ -35,6 +36,7 @@ def panel_view(store: Store, comparison: Comparison, query: CompareQuery, metric
         buckets=BUCKETS,
         smoothing=query.smoothing,
     )
+    return grouped(view, comparison.runs, query.group) if query.group else view
 
 
 def first_panels(
@@ -194,4 +196,4 @@ def _figure(view: CurvesView, comparison: Comparison, query: CompareQuery) -> Fi
 
 
 def _key(query: CompareQuery, count: int) -> str:
-    return f"{query.axis}|{query.smoothing}|{query.log_y}|{query.x_range}|{count}"
+    return f"{query.axis}|{query.smoothing}|{query.log_y}|{query.x_range}|{query.group}|{count}"

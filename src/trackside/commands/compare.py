@@ -85,6 +85,9 @@ def export(
     axis: Annotated[str, typer.Option(help="step, epoch, samples, relative, process or wall.")] = "step",
     smoothing: Annotated[float, typer.Option(min=0.0, max=0.999, help="0 none, towards 1 stronger.")] = 0.0,
     log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
+    group: Annotated[
+        str | None, typer.Option(help="seed: runs that differ only in it as one mean with a 95 % interval.")
+    ] = None,
     width: Annotated[str, typer.Option(help="single (85 mm column), double, or slide.")] = "single",
     dpi: Annotated[int, typer.Option(min=30, max=1200, help="Of a PNG.")] = 300,
     base: BaseOption = None,
@@ -115,6 +118,7 @@ def export(
             log_y=log_y,
             width=width,
             dpi=dpi,
+            group=group,
         )
     for path in written:
         out.print(str(path), markup=False, soft_wrap=True)
