@@ -62,6 +62,7 @@ def student(freedom: Int64Array) -> Float64Array:
     z, v = _NORMAL, np.maximum(freedom, 1).astype(np.float64)
     # Fisher's expansion about the normal distribution: right to four digits past the table's end.
     many = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    many += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
     few = _STUDENT[np.clip(freedom, 1, len(_STUDENT)) - 1]
     return np.where(freedom < 1, np.nan, np.where(freedom <= len(_STUDENT), few, many))
 

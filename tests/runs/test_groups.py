@@ -39,7 +39,8 @@ def test_a_value_that_is_not_finite_is_left_out_and_nothing_else(bad):
     found = of(([0, 1, 2], [1, bad, 3]), ([0, 1, 2], [3, 7, 5]))
     assert found.count.tolist() == [2, 1, 2]
     np.testing.assert_array_equal(found.mean, [2, 7, 4])
-    assert np.isnan(found.low[1]) and np.isfinite(found.low[[0, 2]]).all()
+    assert np.isnan(found.low[1])
+    assert np.isfinite(found.low[[0, 2]]).all()
 
 
 def test_a_shorter_run_stops_counting_where_it_ends():
@@ -55,7 +56,8 @@ def test_runs_with_other_places_meet_on_the_places_of_both():
 
 
 def test_no_runs_and_empty_runs_give_nothing():
-    assert not len(interval([]).x) and not len(of(([], [])).x)
+    assert not len(interval([]).x)
+    assert not len(of(([], [])).x)
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_curve(sqlite_url, tmp_path):
@@ -67,11 +69,15 @@ def test_runs_that_differ_in_their_seed_alone_are_one_curve(sqlite_url, tmp_path
         runs = [store.run(name) for name in "abc"]
         view = grouped(curves_view(store, runs, "train/loss"), runs)
         two, one = view.curves
-        assert two.members == (runs[0].id, runs[1].id) and one.members == (runs[2].id,)
-        assert two.count.tolist() == [2, 2, 1, 2] and two.last.tolist() == [1.5, 1.5, 1.0, 1.5]
-        assert two.nan_x.tolist() == [2.0] and two.band is not None
+        assert two.members == (runs[0].id, runs[1].id)
+        assert one.members == (runs[2].id,)
+        assert two.count.tolist() == [2, 2, 1, 2]
+        assert two.last.tolist() == [1.5, 1.5, 1.0, 1.5]
+        assert two.nan_x.tolist() == [2.0]
+        assert two.band is not None
         assert "n = 1–2" in two.label
-        assert one.band is None and "n = 1, no interval" in one.label
+        assert one.band is None
+        assert "n = 1, no interval" in one.label
         export(store, list("abc"), figures=["loss"], formats=["csv", "svg", "tex"], directory=tmp_path, group="seed")
         lines = (tmp_path / "loss.csv").read_text().splitlines()
         assert lines[0] == "run,run_id,metric,axis,x,mean,low,high,n,kind"
