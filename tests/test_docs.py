@@ -263,6 +263,7 @@ def test_dashboard_page_has_every_parameter_of_the_address():
         x_range=(0.0, 1.0),
         pair=("a", "b"),
         difference="train/loss",
+        group="seed",
     )
     assert documented == re.findall(r"(\w+)=", everything.search())
 
