@@ -18,7 +18,7 @@ from .badges import icon
 from .debug_query import DebugQuery
 from .downloads import add_downloads
 from .keys import help_button, help_dialog
-from .pages import claims, compare, debug, profile, run, runs
+from .pages import claims, compare, debug, profile, run, runs, system
 from .profile_reader import ProfileReader
 from .profile_routes import add_profile_routes
 from .query import CompareQuery, RunQuery
@@ -94,6 +94,7 @@ def create_app(
     run.register(app, source, links)
     profile.register(app, source, reader, links)
     debug.register(app, source, links)
+    system.register(app, source, links)
     claims.register(app, source)
     add_downloads(server, source)
     add_profile_routes(server, source, reader, links)
@@ -173,6 +174,8 @@ def _route(app: Dash, source: StoreSource, reader: ProfileReader, links: TensorB
                 return profile.layout(source, reader, links, search or ""), key
             if path == "/debug":
                 return debug.layout(source, links, search or ""), key
+            if path == "/system":
+                return system.layout(source, links, search or ""), key
             if path == "/claims":
                 return claims.layout(source, search or ""), key
         except StoreError as error:
@@ -207,7 +210,7 @@ def _route(app: Dash, source: StoreSource, reader: ProfileReader, links: TensorB
 
 def _shown_runs(path: str, search: str | None) -> list[str] | None:
     """The runs of a page's address, where the page is about runs."""
-    if path in ("/compare", "/profile"):
+    if path in ("/compare", "/profile", "/system"):
         return list(CompareQuery.parse(search).runs)
     if path == "/debug":
         return list(DebugQuery.parse(search).runs)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 SCRIPT = re.compile(r'<script src="([^"]*)"></script>')
 ONLY_RUNS = "/dash_ag_grid/"
-ONLY_COMPARE = "/plotly-basic-"
+ONLY_CURVES = "/plotly-basic-"
+CURVES = ("/compare", "/system")  # assets/view.js has the same list
 
 
 def put_off(tags: str, path: str) -> str:
@@ -22,7 +23,7 @@ def put_off(tags: str, path: str) -> str:
         tags: what Dash made of all scripts.
         path: the page's path.
     """
-    waits = ONLY_RUNS if path.rstrip("/") == "/compare" else ONLY_COMPARE
+    waits = ONLY_RUNS if path.rstrip("/") in CURVES else ONLY_CURVES
 
     def tag(found: re.Match[str]) -> str:
         if waits not in found[1]:

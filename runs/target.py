@@ -116,9 +116,19 @@ def joules_until(store: Store, run: RunInfo, time: float = math.inf) -> float:
         series = store.series(run, info.name, info.rank)
         values = series.values[series.times <= time]
         if len(values):
-            # A counter begins anew where a run was resumed.
-            total += float(values[0] + np.sum(np.where(np.diff(values) < 0, values[1:], np.diff(values))))
+            total += counted(values)
     return total
+
+
+def counted(values: Float64Array) -> float:
+    """What a counter counted in all: it begins anew where a run was resumed.
+
+    Args:
+        values: (n,) float64, the counter's readings in order.
+    """
+    if not len(values):
+        return math.nan
+    return float(values[0] + np.sum(np.where(np.diff(values) < 0, values[1:], np.diff(values))))
 
 
 def _last_row(axes: Axes, step: int) -> int | None:

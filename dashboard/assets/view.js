@@ -27,8 +27,8 @@
 
   // ---- What a page can do without until it stands ----
 
-  const isCompare = (path) => path.replace(/\/$/, "") === "/compare";
-  const openedOnCompare = isCompare(location.pathname);
+  const hasCurves = (path) => ["/compare", "/system"].includes(path.replace(/\/$/, ""));
+  const openedOnCurves = hasCurves(location.pathname);
   let settled = false;
 
   // The page is drawn: fetch what the other page needs, so that it is there at once.
@@ -48,7 +48,7 @@
   addEventListener("load", () => setTimeout(settle, 5000)); // where nothing is drawn at all
 
   // Until then, going to the other page is an ordinary visit.
-  const lacksScripts = (path) => isCompare(path) !== openedOnCompare && document.querySelector("script[data-later]") !== null;
+  const lacksScripts = (path) => hasCurves(path) !== openedOnCurves && document.querySelector("script[data-later]") !== null;
   document.addEventListener(
     "click",
     (event) => {
@@ -148,6 +148,35 @@
         clientside.set_props(id, properties);
       }
       return parameters.has("x") ? false : true;
+    },
+  };
+
+  // The System page has an axis and a zoom of its own; the rest is as on Compare.
+  clientside.system = {
+    toAddress(axis, reset, zooms, search, pathname) {
+      if (pathname.replace(/\/$/, "") !== "/system" || axis === undefined) return clientside.no_update;
+      const parameters = new URLSearchParams(search);
+      for (const { prop_id: source, value } of clientside.callback_context.triggered) {
+        const echo = restored[source] === JSON.stringify(value);
+        delete restored[source];
+        if (echo) continue;
+        if (source === "system-axis.value") {
+          if ((parameters.get("axis") || "relative") !== axis) parameters.delete("x");
+          axis === "relative" ? parameters.delete("axis") : parameters.set("axis", axis);
+        } else if (source === "system-reset.n_clicks" && value) parameters.delete("x");
+        else if (source.endsWith(".relayoutData")) zoom(parameters, value || {}, axis);
+      }
+      const next = written(parameters);
+      return next === written(new URLSearchParams(search)) ? clientside.no_update : next;
+    },
+
+    fromAddress(search, pathname) {
+      if (pathname.replace(/\/$/, "") !== "/system") return clientside.no_update;
+      const parameters = new URLSearchParams(search);
+      const value = parameters.get("axis") || "relative";
+      restored["system-axis.value"] = JSON.stringify(value);
+      clientside.set_props("system-axis", { value });
+      return !parameters.has("x");
     },
   };
 

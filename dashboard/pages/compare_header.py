@@ -56,6 +56,7 @@ def _other_pages(comparison: Comparison) -> list[Component | None]:
     search = CompareQuery(runs=comparison.ids).search()
     return [
         dcc.Link("Profile", href="/profile" + search, className="button") if comparison.traced else None,
+        dcc.Link("System", href="/system" + search, className="button"),
         dcc.Link("Debug", href=debug_address(comparison.ids), className="button"),
     ]
 

@@ -130,6 +130,7 @@ def _head(store: Store, run: RunInfo, links: TensorBoardLinks) -> list[Component
     buttons: list[Component | None] = [
         dcc.Link("Curves and step times", href=f"/compare?runs={run.id}", className="button primary"),
         dcc.Link("Profile", href=f"/profile?runs={run.id}", className="button") if traces(store, run) else None,
+        dcc.Link("System", href=f"/system?runs={run.id}", className="button"),
         dcc.Link("Debug", href=debug_address([run.id]), className="button"),
         html.A(["TensorBoard", icon("external")], href=address, target="_blank", rel="noreferrer", className="button")
         if address
