@@ -14,6 +14,7 @@ from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from ...db.store import Store
+from ...runs.align import Axis
 from ..comparison import Comparison, is_system, load, states_key
 from ..query import AXES, CompareQuery
 from ..source import StoreSource
@@ -28,7 +29,7 @@ POLL_MILLISECONDS = 2000
 def system_query(search: str | None) -> CompareQuery:
     """Read `?runs=a,b&axis=step&x=0,10`: as on Compare, with the time since the start as its own default axis."""
     asked = parse_qs((search or "").removeprefix("?")).get("axis", [""])[-1]
-    axis = next((known for known in AXES if known == asked), "relative")
+    axis: Axis = next((known for known in AXES if known == asked), "relative")
     return replace(CompareQuery.parse(search), axis=axis, smoothing=0.0, log_y=False)
 
 
@@ -55,6 +56,7 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
             html.Div(_header(comparison, links), id="system-header"),
             _toolbar(query),
             html.Div(body, id="system-body"),
+            html.Div(_table(store, comparison), id="system-table"),
         ]
     )
 
@@ -91,24 +93,24 @@ def _toolbar(query: CompareQuery) -> Component:
 def _body(
     store: Store, comparison: Comparison, query: CompareQuery, metrics: Sequence[str]
 ) -> tuple[list[Component], dict[str, Any]]:
-    """Notices, panels and table, and the record of what the panels show."""
+    """Notices and panels, and the record of what the panels show."""
     if not metrics:
         return [_not_sampled(comparison)], {}
     cards, drawn = panels(store, comparison, query, metrics)
-    table = html.Section(
-        [
-            html.Div(html.H3("Mean, peak and energy"), className="card-head"),
-            html.Div(devices_table(device_rows(store, comparison.runs), comparison), id="system-table"),
-        ],
+    stacked = html.Div(cards, className="panels stacked")
+    return [*[sentence(text) for text in notices(store, comparison)], stacked], drawn
+
+
+def _table(store: Store, comparison: Comparison) -> Component | None:
+    """Mean, peak and energy of each device; None where nothing was read."""
+    rows = device_rows(store, comparison.runs)
+    if not rows:
+        return None
+    return html.Section(
+        [html.Div(html.H3("Mean, peak and energy"), className="card-head"), *devices_table(rows, comparison)],
         className="card section",
         **{"aria-label": "Devices"},
     )
-    body = [
-        *[sentence(text) for text in notices(store, comparison)],
-        html.Div(cards, className="panels stacked"),
-        table,
-    ]
-    return body, drawn
 
 
 def notices(store: Store, comparison: Comparison) -> list[str]:
@@ -176,12 +178,12 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         figures, notes, record = changes(store, comparison, query, metrics, drawn or {})
         if record is no_update:
             raise PreventUpdate
-        table = devices_table(device_rows(store, comparison.runs), comparison)
-        return figures, notes, record, table
+        return figures, notes, record, _table(store, comparison)
 
     @app.callback(
         Output("system-header", "children"),
         Output("system-body", "children"),
+        Output("system-table", "children", allow_duplicate=True),
         Output("system-metrics", "data"),
         Output("system-states", "data"),
         Output("system-drawn", "data", allow_duplicate=True),
@@ -203,7 +205,8 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         if metrics == known and now == states:
             raise PreventUpdate
         body, drawn = _body(store, comparison, query, metrics)
-        return _header(comparison, links), body, metrics, now, drawn, not comparison.live
+        table = _table(store, comparison)
+        return _header(comparison, links), body, table, metrics, now, drawn, not comparison.live
 
     app.clientside_callback(
         ClientsideFunction("system", "toAddress"),
