@@ -88,3 +88,4 @@ def test_devices_and_units() -> None:
         "12.5 %",
         "–",
     ]
+    assert written("memory", 1010 * 2.0**20) == "1,010 MiB"  # not 1.01e+03
