@@ -259,7 +259,12 @@ def _steps(workload: Workload, request: Request, steps_per_epoch: int) -> int:
     return request.steps
 
 
-def _require_installed(workload: Workload, framework: str, mode: str) -> None:
+def require_framework(framework: str) -> None:
+    """Refuse where a framework is not installed.
+
+    Raises:
+        UsageError: it is not.
+    """
     modules, extra = REQUIREMENTS[framework]
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
@@ -267,6 +272,10 @@ def _require_installed(workload: Workload, framework: str, mode: str) -> None:
             f"{DISPLAY[framework]} needs {_join(missing, 'and')}, which is not installed: "
             f"run pip install 'trackside[{extra},workloads]', or choose the other --framework."
         )
+
+
+def _require_installed(workload: Workload, framework: str, mode: str) -> None:
+    require_framework(framework)
     for module, package in workload.requires:
         if importlib.util.find_spec(module) is None:
             raise UsageError(

@@ -24,9 +24,8 @@ SHUTDOWN_SECONDS = 30.0  # how long an interrupted training may take to record i
 UNHEARD_SECONDS = 5.0  # steps reach the store within four: what is newer than this was done after the signal
 
 
-def child_environment(job: Job) -> dict[str, str]:
-    """Environment of a training process: what both frameworks read only once, while they are imported."""
-    threads = str(job.settings.threads)
+def frameworks_environment(threads: int) -> dict[str, str]:
+    """This process's environment, and that arithmetic runs on so many threads and TensorFlow says errors only."""
     environment = dict(os.environ)
     for name in (
         "OMP_NUM_THREADS",
@@ -35,9 +34,15 @@ def child_environment(job: Job) -> dict[str, str]:
         "TF_NUM_INTRAOP_THREADS",
         "TF_NUM_INTEROP_THREADS",
     ):
-        environment[name] = threads
+        environment[name] = str(threads)
     environment["KERAS_BACKEND"] = "tensorflow"
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    return environment
+
+
+def child_environment(job: Job) -> dict[str, str]:
+    """Environment of a training process: what both frameworks read only once, while they are imported."""
+    environment = frameworks_environment(job.settings.threads)
     if job.workload.root is not None:
         given = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = job.workload.root if not given else os.pathsep.join([job.workload.root, given])

@@ -43,9 +43,10 @@ def is_own(file: str) -> bool:
     if file.startswith("<"):
         return file.startswith(("<stdin>", "<ipython", "<string>")) or bool(linecache.getlines(file))
     path = str(Path(file).resolve())
+    if path.startswith(f"{_OURS}/workloads/"):
+        return True  # training code like anybody's, installed or not
     if "/site-packages/" in path or "/dist-packages/" in path or path.startswith(_library_folders()):
         return False
-    # Workloads are training code like anybody's; the rest of this package is not.
     return not path.startswith(
         tuple(f"{_OURS}/{part}/" for part in ("db", "runs", "trackers", "dashboard", "src/trackside"))
     )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..db.errors import StoreError
+from ..db.errors import StoreError, UsageError
 from .shared import JSONOption, StoreOption, err, out, print_json
 
 DEMO_WORKLOAD = "digits-cnn"
@@ -113,6 +113,9 @@ def demo(
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8050,
     steps: Annotated[int | None, typer.Option(help="Optimizer updates of each training.")] = None,
+    broken: Annotated[
+        bool, typer.Option("--broken", help="Instead, ten broken trainings in both, and what is found of each.")
+    ] = False,
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Open the dashboard afterwards.")] = True,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
     store: StoreOption = None,
@@ -125,6 +128,9 @@ def demo(
     from ..workloads.runner import run_workload
     from .compare import compare
 
+    if broken:
+        _demo_broken(steps, host, port, serve, browser, store)
+        return
     outcomes = run_workload(Request(workload=DEMO_WORKLOAD, steps=steps, store=store, project="demo"), err)
     ids = [outcome.run_id for outcome in outcomes if outcome.run_id]
     if any(outcome.state == "killed" for outcome in outcomes):
@@ -134,18 +140,35 @@ def demo(
         compare(ids, store=store)
     if not serve:
         raise typer.Exit(0 if all(outcome.state == "finished" for outcome in outcomes) else 1)
-    _open_dashboard(ids, host, port, store, browser)
+    path = f"/compare?runs={','.join(ids)}" if len(ids) > 1 else "/"
+    _open_dashboard("Both runs side by side", path, host, port, store, browser)
 
 
-def _open_dashboard(ids: list[str], host: str, port: int, store: str | None, browser: bool) -> None:
+def _demo_broken(steps: int | None, host: str, port: int, serve: bool, browser: bool, store: str | None) -> None:
+    from ..workloads.broken.runner import run_broken
+    from .broken import print_findings
+
+    if steps is not None:
+        raise UsageError("--steps has no meaning with --broken, whose trainings end where they break; leave it out.")
+    findings = run_broken(store, err)
+    out.print()
+    print_findings(findings)
+    if not serve:
+        raise typer.Exit(0 if all(finding.event for finding in findings) else 1)
+    ids = [finding.run_id for finding in findings[:2] if finding.run_id]
+    path = f"/debug?runs={','.join(ids)}" if ids else "/"
+    _open_dashboard("The first of them side by side", path, host, port, store, browser)
+
+
+def _open_dashboard(what: str, path: str, host: str, port: int, store: str | None, browser: bool) -> None:
     from ..db.engine import resolve_url
 
     try:
         from ..dashboard.serve import serve as serve_dashboard
     except ModuleNotFoundError as error:
         raise StoreError(f"The dashboard needs {error.name}: pip install 'trackside[dashboard]'.") from error
-    url = f"http://{host}:{port}/compare?runs={','.join(ids)}" if len(ids) > 1 else f"http://{host}:{port}/"
-    out.print(f"\nBoth runs side by side: [link={url}]{url}[/link]", soft_wrap=True)
+    url = f"http://{host}:{port}{path}"
+    out.print(f"\n{what}: [link={url}]{url}[/link]", soft_wrap=True)
     if browser and _has_screen():
         # Once the server listens; where it is slower than that, the browser's own retry or a reload helps.
         timer = threading.Timer(2.0, webbrowser.open, (url,))

@@ -7,6 +7,7 @@ import json
 import pytest
 
 import trackside
+from trackside.runs.debugging import source
 from trackside.runs.debugging.failure import failure_record, first_line
 from trackside.runs.debugging.records import records
 from trackside.runs.debugging.source import innermost_listed, is_own
@@ -76,6 +77,14 @@ def test_whose_code_it_is():
     assert not is_own(pytest.__file__)
     assert not is_own(trackside.runs.run.__file__)
     assert not is_own("<frozen importlib._bootstrap>")
+
+
+def test_the_workloads_of_an_installed_trackside_are_own_code_too(monkeypatch):
+    monkeypatch.setattr(source, "_OURS", "/venv/site-packages/trackside")
+    installed = is_own.__wrapped__  # past its cache
+    assert installed("/venv/site-packages/trackside/workloads/broken/torch_broken.py")
+    assert not installed("/venv/site-packages/trackside/trackers/keras.py")
+    assert not installed("/venv/site-packages/torch/nn/modules/linear.py")
 
 
 def test_exception_whose_str_fails():

@@ -12,10 +12,12 @@ keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
 import trackside  # noqa: E402
-from trackside.runs.debugging.records import RecordedEvent, records  # noqa: E402
+from trackside.runs.debugging.records import RecordedEvent  # noqa: E402
 from trackside.trackers.keras import KerasTracker  # noqa: E402
+from trackside.workloads.broken import keras_broken  # noqa: E402
 
-from .gallery import keras_broken  # noqa: E402
+from . import gallery  # noqa: E402
+from .gallery import only, recorded  # noqa: E402
 
 pytestmark = [pytest.mark.framework, pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -28,30 +30,11 @@ def broken(
 ) -> list[RecordedEvent]:
     """Train a case of the gallery and return what was recorded of it."""
     tracker = KerasTracker(store=sqlite_url, system=False, **options)
-    if raises is None:
-        getattr(keras_broken, case)(tracker, mode)
-    else:
-        with pytest.raises(raises):
-            getattr(keras_broken, case)(tracker, mode)
-    assert not tracker.guard.failures
-    assert tracker.run_id is not None
-    with trackside.open_store(sqlite_url) as store:
-        assert store.run(tracker.run_id).state == ("finished" if raises is None else "failed")
-        return records(store, tracker.run_id)
-
-
-def only(found: list[RecordedEvent], kind: str) -> RecordedEvent:
-    (event,) = found
-    assert event.kind == kind
-    return event
+    return recorded(tracker, sqlite_url, getattr(keras_broken, case), mode, raises=raises)
 
 
 def assert_culprit(event: RecordedEvent, case: str) -> None:
-    source = event.record.source
-    assert source is not None
-    assert Path(source.file).name == "keras_broken.py"
-    assert dict(source.code)[source.line].endswith(f"# culprit: {case}")
-    assert event.record.exact
+    gallery.assert_culprit(event, case, keras_broken)
     assert event.record.cannot == ()
 
 

@@ -17,9 +17,10 @@ import trackside  # noqa: E402
 from trackside.runs.debugging.records import records  # noqa: E402
 from trackside.trackers.keras import KerasTracker  # noqa: E402
 from trackside.trackers.options import DebugOptions  # noqa: E402
+from trackside.workloads.broken import keras_broken  # noqa: E402
 
-from .gallery import keras_broken  # noqa: E402
-from .test_keras_gallery import EAGER, GRAPH, THREE, XLA, assert_culprit, broken, only  # noqa: E402
+from .gallery import only  # noqa: E402
+from .test_keras_gallery import EAGER, GRAPH, THREE, XLA, assert_culprit, broken  # noqa: E402
 
 pytestmark = [pytest.mark.framework, pytest.mark.filterwarnings("ignore::UserWarning")]
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import warnings
-from pathlib import Path
+from functools import partial
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning.pytorch")
 
-import trackside  # noqa: E402
-from trackside.runs.debugging.records import RecordedEvent, records  # noqa: E402
 from trackside.trackers.lightning import LightningTracker  # noqa: E402
+from trackside.workloads.broken import torch_broken  # noqa: E402
 
-from .gallery import torch_broken  # noqa: E402
+from . import gallery  # noqa: E402
+from .gallery import only, recorded, without_warnings  # noqa: E402
 
 pytestmark = [
     pytest.mark.framework,
@@ -32,32 +31,11 @@ def _one_thread() -> None:
 def broken(case: str, sqlite_url: str, *arguments, raises=None, **options):
     """Train a case of the gallery and return what was recorded of it."""
     tracker = LightningTracker(store=sqlite_url, system=False, **options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if raises is None:
-            getattr(torch_broken, case)(tracker, *arguments)
-        else:
-            with pytest.raises(raises):
-                getattr(torch_broken, case)(tracker, *arguments)
-    assert not tracker.guard.failures
-    assert tracker.run_id is not None
-    with trackside.open_store(sqlite_url) as store:
-        assert store.run(tracker.run_id).state == ("finished" if raises is None else "failed")
-        return records(store, tracker.run_id)
+    train = without_warnings(getattr(torch_broken, case))
+    return recorded(tracker, sqlite_url, train, *arguments, raises=raises)
 
 
-def only(found: list[RecordedEvent], kind: str) -> RecordedEvent:
-    (event,) = found
-    assert event.kind == kind
-    return event
-
-
-def assert_culprit(event: RecordedEvent, case: str) -> None:
-    source = event.record.source
-    assert source is not None
-    assert Path(source.file).name == "torch_broken.py"
-    assert dict(source.code)[source.line].endswith(f"# culprit: {case}")
-    assert event.record.exact
+assert_culprit = partial(gallery.assert_culprit, gallery=torch_broken)
 
 
 def test_division_by_zero(sqlite_url):

@@ -21,8 +21,7 @@ import trackside  # noqa: E402
 from trackside.runs.debugging.records import records  # noqa: E402
 from trackside.trackers.debugging.torch_layers import LayerProbes  # noqa: E402
 from trackside.trackers.lightning import LightningTracker  # noqa: E402
-
-from .gallery import torch_broken  # noqa: E402
+from trackside.workloads.broken import torch_broken  # noqa: E402
 
 pytestmark = [
     pytest.mark.framework,
