@@ -12,30 +12,39 @@ import orjson
 
 from ..db.records import RunInfo, SeriesInfo
 from ..db.store import Store
+from .columns import Column, cells, plain
 
 Row = dict[str, Any]
 
 ACCURACIES = ("val/accuracy", "val/acc")
+NAMES = ("train/loss", "val/loss", *ACCURACIES, "step/seconds", "step/samples_per_second")
 
 
-def run_rows(store: Store) -> list[Row]:
-    """One row a run, the newest first."""
-    runs = store.runs()
-    names = ("train/loss", "val/loss", *ACCURACIES, "step/seconds", "step/samples_per_second")
+def run_rows(store: Store, columns: Sequence[Column] = (), runs: Sequence[RunInfo] | None = None) -> list[Row]:
+    """One row a run, the newest first.
+
+    Args:
+        store: where the runs live.
+        columns: those that were added to the table.
+        runs: the runs, where they have been read already.
+    """
+    runs = store.runs() if runs is None else runs
+    names = {*NAMES, *(column.name for column in columns if column.source != "config")}
     infos: dict[str, list[SeriesInfo]] = {}
     for info in store.series_infos([run.id for run in runs], names):
         infos.setdefault(info.run_id, []).append(info)
     now = datetime.now(UTC)
-    return [run_row(run, infos.get(run.id, []), now) for run in runs]
+    return [run_row(run, infos.get(run.id, []), now, columns) for run in runs]
 
 
-def run_row(run: RunInfo, infos: Sequence[SeriesInfo], now: datetime) -> Row:
+def run_row(run: RunInfo, infos: Sequence[SeriesInfo], now: datetime, columns: Sequence[Column] = ()) -> Row:
     """What the table shows of one run.
 
     Args:
         run: the run.
         infos: its series summaries; those of other ranks than 0 are left out.
         now: the present, aware; a run that has not ended lasts until its last sign of life.
+        columns: those that were added to the table.
     """
     series = {info.name: info for info in infos if info.rank == 0}
     loss, validation, steps = series.get("train/loss"), series.get("val/loss"), series.get("step/seconds")
@@ -53,16 +62,17 @@ def run_row(run: RunInfo, infos: Sequence[SeriesInfo], now: datetime) -> Row:
         "last_step": run.last_step,
         "total_steps": run.total_steps,
         "progress": (run.last_step + 1) / run.total_steps if run.total_steps and run.last_step is not None else None,
-        "train_last": _plain(loss.last) if loss else None,
-        "train_best": _plain(loss.minimum) if loss and loss.finite_count else None,
-        "val_last": _plain(validation.last) if validation else None,
-        "val_accuracy": _plain(accuracy.last) if accuracy else None,
+        "train_last": plain(loss.last) if loss else None,
+        "train_best": plain(loss.minimum) if loss and loss.finite_count else None,
+        "val_last": plain(validation.last) if validation else None,
+        "val_accuracy": plain(accuracy.last) if accuracy else None,
         "step_seconds": mean_without_first(steps),
-        "throughput": _plain(rate.mean) if rate and rate.finite_count else None,
+        "throughput": plain(rate.mean) if rate and rate.finite_count else None,
         "started": (run.started or run.created).timestamp(),
         "duration": run_seconds(run, now),
         "tags": list(run.tags),
-        "non_finite": _non_finite(infos),
+        "non_finite": _non_finite(info for info in infos if info.name in NAMES),
+        **cells(columns, run, series),
     }
 
 
@@ -128,12 +138,3 @@ def _non_finite(infos: Iterable[SeriesInfo]) -> str | None:
         return None
     step, kind, name = min(found)
     return f"First {kind} in {name} at step {step}"
-
-
-def _plain(value: float) -> float | str:
-    """The value as JSON can say it: numbers that are not finite by name."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value

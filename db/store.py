@@ -128,6 +128,12 @@ class Store(Database):
                 infos += [series_info(row) for row in connection.execute(query)]
         return sorted(infos, key=lambda info: (info.run_id, info.name, info.rank))
 
+    def metric_names(self) -> list[str]:
+        """Every metric that a run outside the trash logged, in alphabetical order."""
+        query = select(SeriesRow.name).join(Run, Run.id == SeriesRow.run_id).where(Run.deleted_at.is_(None)).distinct()
+        with self.read() as connection:
+            return sorted(connection.execute(query).scalars())
+
     def series(self, run: RunInfo | str, name: str, rank: int = 0, steps: tuple[float, float] | None = None) -> Series:
         """The points of one metric, in the order logged.
 

@@ -69,6 +69,16 @@
     return passed < 10 ? "just now" : functions.duration(passed).split(" ").slice(0, 2).join(" ") + " ago";
   };
   functions.utc = (value) => (value ? new Date(value * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC" : "");
+  // A setting is shown as it was given: 1000000 is a seed, not 1.00e+6.
+  functions.setting = (value) =>
+    value === null || value === undefined ? "–" : typeof value !== "number" || Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
+  // Numbers in order, then text in order, then nothing: also where the order is turned round.
+  functions.numbersThenText = (a, b, _, __, descending) => {
+    const rank = (value) => (typeof value === "number" ? 0 : value === null || value === undefined ? 2 : 1);
+    const apart = rank(a) - rank(b);
+    if (apart) return descending ? -apart : apart;
+    return rank(a) === 0 ? a - b : rank(a) === 1 ? String(a).localeCompare(String(b), "en", { numeric: true }) : 0;
+  };
   // Numbers in order, what is no number behind them: also where the order is turned round.
   functions.numbersFirst = (a, b, _, __, descending) => {
     const [left, right] = [typeof a === "number", typeof b === "number"];

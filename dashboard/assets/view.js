@@ -196,7 +196,7 @@
 
   clientside.runs = {
     // Filters and selection → grid and address. No history entry: a ticked box is no place to go back to.
-    async narrow(search, states, frameworks, projects, forms) {
+    async narrow(search, states, frameworks, projects, forms, columns) {
       Object.assign(filter, { state: states || [], framework: frameworks || [], project: projects || [], form: forms || [] });
       const api = await window.dash_ag_grid.getApiAsync("runs-grid");
       api.setGridOption("quickFilterText", search || "");
@@ -206,6 +206,8 @@
       const put = (key, values) => (values.length ? parameters.set(key, values.join(",")) : parameters.delete(key));
       put("q", search ? [search] : []);
       Object.entries(filter).forEach(([key, values]) => put(key, values));
+      parameters.delete("column"); // repeated, for the name of a metric may hold a comma
+      (columns || []).forEach((key) => parameters.append("column", key));
       keep(parameters);
       return { ...filter, search };
     },
@@ -223,7 +225,7 @@
   function keep(parameters) {
     if (location.pathname !== "/" && location.pathname !== "/runs") return;
     const text = parameters.toString();
-    history.replaceState(history.state, "", location.pathname + (text ? "?" + text.replaceAll("%2C", ",") : ""));
+    history.replaceState(history.state, "", location.pathname + (text ? "?" + text.replaceAll("%2C", ",").replaceAll("%2F", "/").replaceAll("%3A", ":") : ""));
   }
 
   // A download is the current view: its link takes the address' query the moment it is used.

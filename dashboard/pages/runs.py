@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
 import dash_ag_grid as dag
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
 from ...db.records import STATES
+from ..columns import SUMMARIES, Column, available, columns_of, parse_columns
 from ..rows import Row, row_digest, run_rows, transaction
 from ..source import StoreSource
 from ..theme import FRAMEWORK_NAMES
@@ -27,11 +29,11 @@ model.fit(x, y, callbacks=[trackside.KerasTracker()])"""
 
 def layout(source: StoreSource, search: str) -> Component:
     """The page with all its rows: filled in the first response, kept fresh by the callbacks."""
-    rows = run_rows(source())
+    rows, content = _content(source, search)
     return html.Div(
         [
             dcc.Store(id="runs-shown", data=_digests(rows)),
-            html.Div(_table(rows, search) if rows else _empty(), id="runs-content"),
+            html.Div(content, id="runs-content"),
         ]
     )
 
@@ -43,16 +45,20 @@ def register(app: Dash, source: StoreSource) -> None:
         Output("runs-grid", "rowTransaction"),
         Output("runs-shown", "data"),
         Output("runs-count", "children"),
+        Output("runs-grid", "columnDefs"),
         Input("runs-tick", "n_intervals"),
+        Input("runs-columns", "value"),
         State("runs-shown", "data"),
         prevent_initial_call=True,
     )
-    def refresh(_: int, shown: dict[str, str]) -> tuple[Any, Any, Any]:
-        rows = run_rows(source())
+    def refresh(_: int, keys: list[str] | None, shown: dict[str, str]) -> tuple[Any, Any, Any, Any]:
+        columns = parse_columns(keys)
+        rows = run_rows(source(), columns)
         change = transaction(rows, shown)
+        definitions = column_definitions(columns) if ctx.triggered_id == "runs-columns" else no_update
         if change is None:
-            return no_update, no_update, no_update
-        return change | {"async": False}, _digests(rows), _count(rows)
+            return no_update, no_update, no_update, definitions
+        return change | {"async": False}, _digests(rows), _count(rows), definitions
 
     @app.callback(
         Output("runs-content", "children"),
@@ -61,8 +67,8 @@ def register(app: Dash, source: StoreSource) -> None:
         prevent_initial_call=True,
     )
     def first_run(_: int) -> tuple[Any, Any]:
-        rows = run_rows(source())
-        return (_table(rows, ""), _digests(rows)) if rows else (no_update, no_update)
+        rows, content = _content(source, "")
+        return (content, _digests(rows)) if rows else (no_update, no_update)
 
     app.clientside_callback(
         ClientsideFunction("runs", "narrow"),
@@ -72,6 +78,7 @@ def register(app: Dash, source: StoreSource) -> None:
         Input("runs-frameworks", "value"),
         Input("runs-projects", "value"),
         Input("runs-forms", "value"),
+        Input("runs-columns", "value"),
     )
     app.clientside_callback(
         ClientsideFunction("runs", "select"),
@@ -80,6 +87,18 @@ def register(app: Dash, source: StoreSource) -> None:
         Output("compare-link", "className"),
         Input("runs-grid", "selectedRows"),
     )
+
+
+def _content(source: StoreSource, search: str) -> tuple[list[Row], Component | list[Component]]:
+    store = source()
+    runs = store.runs()
+    if not runs:
+        return [], _empty()
+    columns = columns_of(search)
+    # A column of the address that no run fills yet stays: the first value of a live run may be about to come.
+    choices = tuple(dict.fromkeys((*available(runs, store.metric_names()), *columns)))
+    rows = run_rows(store, columns, runs)
+    return rows, _table(rows, search, choices, columns)
 
 
 def _digests(rows: list[Row]) -> dict[str, str]:
@@ -92,7 +111,7 @@ def _count(rows: list[Row]) -> str:
     return f"{total}, {running} running" if running else total
 
 
-def _table(rows: list[Row], search: str) -> list[Component]:
+def _table(rows: list[Row], search: str, choices: Sequence[Column], columns: Sequence[Column]) -> list[Component]:
     query = {key: values[-1] for key, values in parse_qs(search.removeprefix("?")).items()}
     selected = [run_id for run_id in query.get("selected", "").split(",") if run_id]
     return [
@@ -125,6 +144,7 @@ def _table(rows: list[Row], search: str) -> list[Component]:
                     query.get("project"),
                 ),
                 _choice("runs-forms", "Form", {word: word for word in _forms(rows)}, query.get("form")),
+                _columns_choice(choices, columns),
                 html.Div(className="spring"),
                 dcc.Link("Compare", id="compare-link", href="/compare", className="button primary disabled"),
             ],
@@ -134,7 +154,7 @@ def _table(rows: list[Row], search: str) -> list[Component]:
             id="runs-grid",
             className="runs-grid",
             rowData=rows,
-            columnDefs=COLUMNS,
+            columnDefs=column_definitions(columns),
             defaultColDef={"sortable": True, "resizable": True, "suppressHeaderMenuButton": True},
             getRowId="params.data.id",
             selectedRows={"ids": selected},
@@ -147,6 +167,7 @@ def _table(rows: list[Row], search: str) -> list[Component]:
                 "suppressCellFocus": False,
                 "enableCellTextSelection": True,
                 "animateRows": False,
+                "suppressFieldDotNotation": True,  # the dots of a configuration key are part of its name
                 "isExternalFilterPresent": {"function": "filtered()"},
                 "doesExternalFilterPass": {"function": "passes(params.data)"},
                 "localeText": {"noMatchingRows": "No run fits these filters."},
@@ -177,6 +198,48 @@ def _choice(component_id: str, label: str, names: dict[str, str], chosen: str | 
         ),
         className="choice",
     )
+
+
+def _columns_choice(choices: Sequence[Column], chosen: Sequence[Column]) -> Component:
+    def items(wanted: Callable[[Column], bool]) -> list[dict[str, str]]:
+        return [{"value": column.key, "label": column.title} for column in choices if wanted(column)]
+
+    return html.Div(
+        dmc.MultiSelect(
+            id="runs-columns",
+            placeholder="Add columns",
+            data=[
+                {"group": "Configuration", "items": items(lambda column: column.source == "config")},
+                {"group": "Metrics", "items": items(lambda column: column.source in SUMMARIES)},
+            ],
+            value=[column.key for column in chosen],
+            searchable=True,
+            clearable=True,
+            limit=200,  # of what fits the search; typing narrows it
+            nothingFoundMessage="No run has such a metric or setting",
+            **{"aria-label": "Add columns"},
+        ),
+        className="choice columns",
+    )
+
+
+def column_definitions(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """The table's columns: the added ones follow the progress."""
+    place = next(index for index, column in enumerate(COLUMNS) if column["field"] == "progress") + 1
+    return [*COLUMNS[:place], *map(_added, columns), *COLUMNS[place:]]
+
+
+def _added(column: Column) -> dict[str, Any]:
+    return {
+        "field": column.key,
+        "headerName": column.title,
+        "headerTooltip": f"Configuration: {column.name}" if column.source == "config" else column.title,
+        "width": min(max(90, 8 * len(column.title) + 30), 200),
+        "type": "rightAligned",
+        "valueFormatter": {"function": f"{'setting' if column.source == 'config' else 'number'}(params.value)"},
+        "comparator": {"function": "numbersThenText"},
+        "cellDataType": False,
+    }
 
 
 def _numeric(field: str, header: str, width: int, formatter: str, **more: Any) -> dict[str, Any]:

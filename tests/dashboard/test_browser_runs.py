@@ -113,6 +113,45 @@ def test_forms_are_a_column_and_a_filter(dashboard: str, page: Page, train: Trai
     expect(row(page, runs["double"])).to_have_count(0)
 
 
+def test_added_columns_show_metrics_and_settings_sort_and_stay_in_the_address(
+    dashboard: str, page: Page, train: Train
+) -> None:
+    slow, fast = train("slow", rate=0.05), train("fast", "tensorflow", rate=0.1)
+    page.goto(dashboard)
+    expect(row(page, slow)).to_be_visible(timeout=20_000)
+    tick(page, slow)
+    choice = page.get_by_role("textbox", name="Add columns")
+    choice.fill("lr")
+    page.get_by_role("option", name="lr", exact=True).click()
+    expect(row(page, slow).locator("[col-id='config:lr']")).to_have_text("0.05")
+    choice.fill("train/loss max")
+    page.get_by_role("option", name="train/loss max").click()
+    expect(row(page, fast).locator("[col-id='max:train/loss']")).to_have_text("2.100")
+    expect(page).to_have_url(re.compile(r"column=config:lr&column=max:train/loss"))
+    expect(page.get_by_role("link", name="Open run")).to_be_visible()  # the tick outlives the new columns
+    page.keyboard.press("Escape")
+    page.locator(".ag-header-cell[col-id='config:lr']").click()
+    expect(row(page, slow)).to_have_attribute("row-index", "0")
+    page.locator(".ag-header-cell[col-id='config:lr']").click()
+    expect(row(page, fast)).to_have_attribute("row-index", "0")
+    page.reload()
+    expect(row(page, slow).locator("[col-id='config:lr']")).to_have_text("0.05", timeout=20_000)
+    expect(row(page, slow).locator("[col-id='max:train/loss']")).to_have_text("2.100")
+    expect(page).to_have_url(re.compile(r"column=config:lr&column=max:train/loss"))
+
+
+def test_an_added_column_moves_with_a_run_that_trains(dashboard: str, page: Page, sqlite_url: str) -> None:
+    with trackside.start_run(name="new", config={"optimizer": {"lr": 3e-4}}, store=sqlite_url) as run:
+        page.goto(f"{dashboard}/?column=config:optimizer.lr&column=best:val/accuracy&column=odd")
+        expect(row(page, run.id).locator("[col-id='config:optimizer.lr']")).to_have_text("0.0003", timeout=20_000)
+        expect(row(page, run.id).locator("[col-id='best:val/accuracy']")).to_have_text("–")  # nothing logged yet
+        run.log({"val/accuracy": 0.5}, step=0)
+        expect(row(page, run.id).locator("[col-id='best:val/accuracy']")).to_have_text("0.5000", timeout=15_000)
+        run.log({"val/accuracy": 0.75}, step=1)
+        expect(row(page, run.id).locator("[col-id='best:val/accuracy']")).to_have_text("0.7500", timeout=15_000)
+    expect(page.locator(".ag-header-cell[col-id='odd']")).to_have_count(0)
+
+
 def test_a_run_that_trains_appears_and_moves_without_losing_the_selection(
     dashboard: str, page: Page, train: Train, sqlite_url: str
 ) -> None:
