@@ -56,7 +56,7 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 # Whether some chart shows a line for each of so many runs. A line not drawn yet has no path, or an empty one.
-_OURS_DRAWN = """runs => [...document.querySelectorAll('.js-plotly-plot')].some(chart =>
+OURS_DRAWN = """runs => [...document.querySelectorAll('.js-plotly-plot')].some(chart =>
     [...chart.querySelectorAll('.scatterlayer path.js-line')]
         .filter(line => (line.getAttribute('d') || '').length > 20).length >= runs)"""
 _THEIRS_DRAWN = """runs => [...document.querySelectorAll('line-chart')].some(chart =>
@@ -168,7 +168,7 @@ def both_pages(folder: Path, plan: Plan) -> Iterator[tuple[Page, Page]]:
         stack.enter_context(
             server([sys.executable, "-P", "-c", program], folder, lambda: answer(f"{address}/") is not None)
         )
-        ours = Page("trackside Compare", f"{address}/compare?runs={','.join(ids)}", _OURS_DRAWN)
+        ours = Page("trackside Compare", f"{address}/compare?runs={','.join(ids)}", OURS_DRAWN)
 
         port = free_port()
         board = f"http://127.0.0.1:{port}"

@@ -24,6 +24,7 @@ BENCHMARKS = (
     "training_overhead",
     "profile_window",
     "dashboard_paint",
+    "dashboard_load",
 )
 
 

@@ -107,6 +107,18 @@ def test_dashboard_paint() -> None:
     assert {row[0] for row in table["rows"]} == {"trackside Compare", "TensorBoard Time Series"}
 
 
+@pytest.mark.framework
+def test_dashboard_load() -> None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if not os.environ.get("CHROMIUM") and not any(map(shutil.which, names)):
+        pytest.skip("no Chromium: install it, or set CHROMIUM to its path")
+    report = smoke("dashboard_load")
+    paints, answers = report["tables"]
+    assert [row[0].split(",")[0] for row in paints["rows"]] == ["Runs", "Runs", "Compare", "Compare"]
+    assert [row[0].split()[0] for row in answers["rows"]] == ["rows", "zoom", "2"]
+    assert all(target["ratio"]["median"] > 0 for target in report["targets"])
+
+
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     done = run("latency")
     assert done.returncode == 2
