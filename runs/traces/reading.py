@@ -12,6 +12,7 @@ from ...db.errors import StoreError, TraceError, UsageError
 from ...db.records import ArtifactInfo, KeptProfile, RunInfo
 from ...db.store import Store
 from .chrome import decompress
+from .collector import paused
 from .interpreted import Interpreted
 from .records import Format, Operator, Profile, Slice, TraceContext
 from .summary import summarise
@@ -40,7 +41,8 @@ def interpret(raw: bytes, format: Format, context: TraceContext) -> Interpreted:
     Raises:
         TraceError: it is not of this format, cut short, or a package is missing that reads it.
     """
-    return _reader(format)(raw, context)
+    with paused():
+        return _reader(format)(raw, context)
 
 
 def read(raw: bytes, format: Format, context: TraceContext) -> tuple[Trace, list[Labels]]:
