@@ -67,6 +67,26 @@ class RunInfo:
     warnings: dict[str, int] = field(default_factory=dict)  # sentence -> how often
     deleted: datetime | None = None
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of the run: its state and properties, its settings and, if it failed, of what."""
+        from .notebook import table  # only notebooks need it
+
+        rows: list[tuple[str, object]] = [
+            ("id", self.id),
+            ("project", self.project),
+            ("state", self.state),
+            ("framework", " ".join(filter(None, (self.framework, self.framework_version))) or None),
+            ("device", self.device),
+            ("precision", self.precision),
+            ("last step", self.last_step),
+            ("started", self.started and f"{self.started:%Y-%m-%d %H:%M:%S} UTC"),
+            ("tags", ", ".join(self.tags) or None),
+            ("notes", self.notes or None),
+            ("error", self.error and f"{self.error.get('type')}: {self.error.get('message')}"),
+        ]
+        settings = [(f"config.{key}", "None" if value is None else value) for key, value in self.config.items()]
+        return table(self.name, (), [row for row in rows if row[1] is not None] + settings)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesInfo:

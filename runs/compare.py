@@ -85,6 +85,31 @@ class Comparison:
     step_times: StepTimesView
     parted_at: int | None
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the parity verdict, and a row a run with how its metrics ended."""
+        from ..db.notebook import table  # only notebooks need it
+
+        names = list(dict.fromkeys(name for row in self.summary for name in row.metrics))
+        parted = (
+            "no step found where training losses part"
+            if self.parted_at is None
+            else f"training loss parts at step {self.parted_at}"
+        )
+        caption = f"Parity: {self.parity.verdict}; {parted}"
+        head = ("run", "state", "last step", "median step (s)", "samples/s", *(f"{name}, last" for name in names))
+        rows = [
+            (
+                row.label,
+                row.state,
+                row.last_step,
+                row.median_step_seconds,
+                row.samples_per_second,
+                *tuple(row.metrics[name].last if name in row.metrics else None for name in names),
+            )
+            for row in self.summary
+        ]
+        return table(caption, head, rows)
+
     def to_json(self) -> dict[str, Any]:
         """As strict JSON values: times in ISO 8601, NaN and infinities spelt out as "NaN", "Infinity", "-Infinity"."""
         labels = {row.run_id: row.label for row in self.summary}

@@ -138,3 +138,20 @@ def test_wrong_requests_are_refused(sqlite_url):
 def test_what_is_best_depends_on_the_metric(metric, best):
     info = SeriesInfo(id=1, run_id="r", name=metric, minimum=1.0, maximum=2.0)
     assert best_of(info) == best
+
+
+def test_a_notebook_shows_a_run_and_a_comparison_and_escapes_what_users_wrote(pair):
+    url, one, _ = pair
+    evil = train(url, "<script>alert(1)</script>", None, LOSSES[:5])
+    with open_store(url) as store:
+        run = store.run(evil)._repr_html_()
+        found = trackside.compare(store, [one, "two"])._repr_html_()
+        named = trackside.compare(store, [one, evil])._repr_html_()
+    assert "<caption>&lt;script&gt;alert(1)&lt;/script&gt;</caption>" in run
+    assert "<tr><th>state</th><td>finished</td></tr>" in run
+    assert "<tr><th>config.lr</th><td>0.1</td></tr>" in run
+    assert "<caption>Parity: amber; training loss parts at step 40</caption>" in found
+    assert "<tr><th>PyTorch</th><td>finished</td><td>60</td><td>0.02</td><td>3200</td>" in found
+    assert "<th>val/acc, last</th>" in found
+    for page in (run, found, named):
+        assert "<script" not in page
