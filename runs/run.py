@@ -384,9 +384,10 @@ class Run:
         else:
             logger.warning(
                 "trackside: the store did not take the end of run %s; it waits in %s: "
-                "run trackside sync when the store is back.",
+                "run trackside sync when the store is back (%s).",
                 self.id,
                 journal.path,
+                self._writer.whereabouts(),
             )
         journal.close()
         if journal.lost_records:  # close counted those that still waited for room

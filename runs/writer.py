@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
+import traceback
 from contextlib import suppress
+from pathlib import Path
 
 from ..db.errors import StoreError
 from ..db.ingest import JournalMovedError
@@ -69,6 +72,14 @@ class BackgroundWriter:
         self._thread.join(patience)
         self._given_up = True
         return self._delivered
+
+    def whereabouts(self) -> str:
+        """Where the thread is at this moment, innermost call first: what a report of a stuck writer needs."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        if frame is None:
+            return "the writer has ended"
+        calls = [f"{Path(call.filename).name}:{call.lineno}" for call in traceback.extract_stack(frame)]
+        return "the writer is at " + " < ".join(reversed(calls[-8:]))
 
     def _work(self) -> None:
         ingester = Ingester(self._store, self._recorder.journal.path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +133,16 @@ def wait_for_point(url, run_id):
         while not store.series_infos([run_id]) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert store.series_infos([run_id]), Path(str(resolve_url(url).database))
+
+
+def test_a_writer_that_is_stuck_at_the_end_says_where(sqlite_url, monkeypatch, caplog):
+    monkeypatch.setattr("trackside.runs.run.FINISH_SECONDS", 0.5)
+    run = trackside.start_run(store=sqlite_url)
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        run.log({"loss": 1.0}, step=0)
+        run.finish()
+        holder.execute("ROLLBACK")
+    assert "did not take the end" in caplog.text
+    assert "the writer is at " in caplog.text
+    assert "engine.py:" in caplog.text
