@@ -39,10 +39,6 @@ PACKAGES = ("sqlalchemy", "numpy", "torch", "lightning", "tensorflow-cpu", "tens
 T = TypeVar("T")
 
 
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom; beyond ten, the last is on the safe side."""
-
-
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """A ratio measured several times: the median of the paired rounds and a range, of their middle half or of trust."""
@@ -75,11 +71,14 @@ class Ratio:
     @classmethod
     def mean(cls, ratios: Sequence[float]) -> Ratio:
         """The mean of independent ratios, its 95 % confidence interval by Student's t; none of one alone."""
+        import numpy as np  # after `main` has set how many threads it may use
+
+        from trackside.runs.groups import student
+
         middle = statistics.fmean(ratios)
         if len(ratios) == 1:
             return cls(middle, middle, middle)
-        quantile = STUDENT[min(len(ratios) - 1, len(STUDENT)) - 1]
-        half = quantile * statistics.stdev(ratios) / math.sqrt(len(ratios))
+        half = float(student(np.array([len(ratios) - 1]))[0]) * statistics.stdev(ratios) / math.sqrt(len(ratios))
         return cls(middle, middle - half, middle + half)
 
     def __str__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -12,6 +11,7 @@ import orjson
 
 from ..db.records import RunInfo, SeriesInfo
 from ..runs.best import best_of
+from ..runs.clean import json_number
 from ..runs.curves import NOISE
 from ..runs.labels import flatten
 
@@ -93,15 +93,6 @@ def cells(columns: Sequence[Column], run: RunInfo, series: Mapping[str, SeriesIn
     }
 
 
-def plain(value: float) -> float | str:
-    """The value as JSON can say it: numbers that are not finite by name."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
 def setting(value: Any) -> float | str | None:
     """A configuration value as a cell holds it: numbers stay numbers, so that they sort; anything else is text."""
     if value is None or isinstance(value, str):
@@ -111,7 +102,7 @@ def setting(value: Any) -> float | str | None:
     if isinstance(value, int):
         return value if abs(value) <= EXACT_INTEGER else str(value)
     if isinstance(value, float):
-        return plain(value)
+        return json_number(value)
     return orjson.dumps(value, default=str).decode()
 
 
@@ -119,7 +110,7 @@ def _summary(source: Source, info: SeriesInfo | None) -> float | str | None:
     if info is None:
         return None
     if source == "last":
-        return plain(info.last)
+        return json_number(info.last)
     if not info.finite_count:
         return None
     if source == "best":

@@ -12,7 +12,8 @@ import orjson
 
 from ..db.records import RunInfo, SeriesInfo
 from ..db.store import Store
-from .columns import Column, cells, plain
+from ..runs.clean import json_number
+from .columns import Column, cells
 
 Row = dict[str, Any]
 
@@ -62,12 +63,12 @@ def run_row(run: RunInfo, infos: Sequence[SeriesInfo], now: datetime, columns: S
         "last_step": run.last_step,
         "total_steps": run.total_steps,
         "progress": (run.last_step + 1) / run.total_steps if run.total_steps and run.last_step is not None else None,
-        "train_last": plain(loss.last) if loss else None,
-        "train_best": plain(loss.minimum) if loss and loss.finite_count else None,
-        "val_last": plain(validation.last) if validation else None,
-        "val_accuracy": plain(accuracy.last) if accuracy else None,
+        "train_last": json_number(loss.last) if loss else None,
+        "train_best": json_number(loss.minimum) if loss and loss.finite_count else None,
+        "val_last": json_number(validation.last) if validation else None,
+        "val_accuracy": json_number(accuracy.last) if accuracy else None,
         "step_seconds": mean_without_first(steps),
-        "throughput": plain(rate.mean) if rate and rate.finite_count else None,
+        "throughput": json_number(rate.mean) if rate and rate.finite_count else None,
         "started": (run.started or run.created).timestamp(),
         "duration": run_seconds(run, now),
         "tags": list(run.tags),

@@ -100,7 +100,7 @@ def _leaf(value: Any) -> Any:
         # JSON has no bound, but the databases' JSON functions read numbers as float64 or int64.
         return int(value) if abs(value) < 2**63 else str(value)
     if isinstance(value, float):
-        return _float(float(value))
+        return json_number(float(value))
     if isinstance(value, str):
         return text(value)
     if isinstance(value, (datetime, date)):
@@ -131,7 +131,8 @@ def _repr(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def _float(value: float) -> float | str:
+def json_number(value: float) -> float | str:
+    """The value as JSON can say it: numbers that are not finite by name."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

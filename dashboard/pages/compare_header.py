@@ -10,6 +10,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from ...db.records import RunInfo
+from ...runs.align import Axis
 from ..badges import framework_badge, icon, state_badge, swatch
 from ..comparison import Comparison
 from ..debug_query import debug_address
@@ -118,21 +119,24 @@ def _failure(run: RunInfo, label: str) -> Component:
     )
 
 
+def axis_choice(id: str, axis: Axis) -> Component:
+    """The field that chooses the horizontal axis."""
+    choice = dmc.Select(
+        id=id,
+        label="Horizontal axis",
+        data=[{"value": value, "label": label} for value, label in AXIS_NAMES.items()],
+        value=axis,
+        allowDeselect=False,
+        size="xs",
+    )
+    return html.Div(choice, className="field")
+
+
 def toolbar(query: CompareQuery, metrics: Sequence[str], shown: Sequence[str]) -> Component:
     """What decides how the curves are drawn; every control has its place in the URL."""
     return html.Div(
         [
-            html.Div(
-                dmc.Select(
-                    id="axis",
-                    label="Horizontal axis",
-                    data=[{"value": value, "label": label} for value, label in AXIS_NAMES.items()],
-                    value=query.axis,
-                    allowDeselect=False,
-                    size="xs",
-                ),
-                className="field",
-            ),
+            axis_choice("axis", query.axis),
             html.Div(
                 [
                     html.Span("Smoothing", className="label", id="smoothing-label"),

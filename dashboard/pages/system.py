@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.dependencies import ALL
 from dash.development.base_component import Component
@@ -19,7 +18,7 @@ from ..comparison import Comparison, is_system, load, states_key
 from ..query import AXES, CompareQuery
 from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
-from .compare_header import AXIS_NAMES, chip, nothing_chosen, sentence
+from .compare_header import axis_choice, chip, nothing_chosen, sentence
 from .system_devices import device_rows, devices_table
 from .system_panels import changes, panels, shown_metrics
 
@@ -71,19 +70,11 @@ def _header(comparison: Comparison, links: TensorBoardLinks) -> list[Component]:
 
 
 def _toolbar(query: CompareQuery) -> Component:
-    axis = dmc.Select(
-        id="system-axis",
-        label="Horizontal axis",
-        data=[{"value": value, "label": label} for value, label in AXIS_NAMES.items()],
-        value=query.axis,
-        allowDeselect=False,
-        size="xs",
-    )
     reset = html.Button(
         "Reset zoom", id="system-reset", className="button", disabled=query.x_range is None, type="button"
     )
     return html.Div(
-        [html.Div(axis, className="field"), reset],
+        [axis_choice("system-axis", query.axis), reset],
         className="toolbar",
         role="toolbar",
         **{"aria-label": "How the curves are drawn"},

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
 import trackside
 
-Train = Callable[..., str]
-
-CURVE = ".scatterlayer path.js-line"
-
-
-def panel(page: Page, metric: str):
-    return page.get_by_role("region", name=f"Curves of {metric}")
+from .compare_page import CURVE, Train, panel, parameters
 
 
 def open_compare(page: Page, dashboard: str, *runs: str, query: str = "") -> None:
     page.goto(f"{dashboard}/compare?runs={','.join(runs)}{query}")
     expect(panel(page, "train/loss").locator(CURVE).first).to_be_attached(timeout=20_000)
-
-
-def parameters(page: Page) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(page.url).query)
 
 
 def x_ticks(page: Page, metric: str) -> list[float]:

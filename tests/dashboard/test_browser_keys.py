@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
-Train = Callable[..., str]
-
-CURVE = ".scatterlayer path.js-line"
-
-
-def panel(page: Page, metric: str) -> Locator:
-    return page.get_by_role("region", name=f"Curves of {metric}")
-
-
-def open_compare(page: Page, dashboard: str, *runs: str, query: str = "") -> None:
-    page.goto(f"{dashboard}/compare?runs={','.join(runs)}{query}")
-    expect(page.locator(CURVE).first).to_be_attached(timeout=20_000)
+from .compare_page import Train, open_compare, panel
 
 
 def test_keys_go_from_panel_to_panel_and_stop_at_the_ends(dashboard: str, page: Page, train: Train) -> None:

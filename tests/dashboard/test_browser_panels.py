@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Locator, Page, expect
 
-Train = Callable[..., str]
-
-CURVE = ".scatterlayer path.js-line"
+from .compare_page import CURVE, Train, open_compare, panel, parameters
 
 
-def panel(page: Page, metric: str) -> Locator:
-    return page.get_by_role("region", name=f"Curves of {metric}")
-
-
-def open_compare(page: Page, dashboard: str, *runs: str, query: str = "") -> Locator:
+def open_with_search(page: Page, dashboard: str, *runs: str, query: str = "") -> Locator:
     """Opens the page and returns the field that finds panels."""
-    page.goto(f"{dashboard}/compare?runs={','.join(runs)}{query}")
-    expect(page.locator(CURVE).first).to_be_attached(timeout=20_000)
+    open_compare(page, dashboard, *runs, query=query)
     return page.get_by_role("textbox", name="Find a metric")
 
 
-def parameters(page: Page) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(page.url).query)
-
-
 def test_panels_are_found_by_an_expression_that_the_address_keeps(dashboard: str, page: Page, train: Train) -> None:
-    find = open_compare(page, dashboard, train("one"), train("two"), query="&metric=train/loss")
+    find = open_with_search(page, dashboard, train("one"), train("two"), query="&metric=train/loss")
     find.fill("^VAL|bytes$")
     expect(panel(page, "val/loss").locator(CURVE).first).to_be_attached()  # was not among the chosen ones
     expect(panel(page, "train/loss")).to_have_count(0)
@@ -52,7 +40,7 @@ def test_panels_are_found_by_an_expression_that_the_address_keeps(dashboard: str
 
 
 def test_a_bad_expression_gets_a_sentence_and_changes_no_panel(dashboard: str, page: Page, train: Train) -> None:
-    find = open_compare(page, dashboard, train("one"), query="&metric=train/loss")
+    find = open_with_search(page, dashboard, train("one"), query="&metric=train/loss")
     find.fill("loss(")
     expect(page.get_by_text("This is not a complete regular expression")).to_be_visible()
     expect(panel(page, "train/loss").locator(CURVE).first).to_be_attached()
@@ -65,7 +53,7 @@ def test_a_bad_expression_gets_a_sentence_and_changes_no_panel(dashboard: str, p
 
 
 def test_a_download_of_the_page_has_the_panels_that_were_found(dashboard: str, page: Page, train: Train) -> None:
-    find = open_compare(page, dashboard, train("one"))
+    find = open_with_search(page, dashboard, train("one"))
     find.fill("^val/")
     expect(panel(page, "train/loss")).to_have_count(0)
     page.get_by_label("Export", exact=True).click()

@@ -11,12 +11,9 @@ from playwright.sync_api import Page, expect
 
 import trackside
 
-CURVE = ".scatterlayer path.js-line"
+from .compare_page import CURVE, panel
+
 PATIENCE = 20_000
-
-
-def panel(page: Page, metric: str):
-    return page.get_by_role("region", name=f"Curves of {metric}")
 
 
 def zooms(page: Page) -> list[str]:
