@@ -11,7 +11,7 @@ from typing import Any
 
 from ..db.errors import RunNotFoundError, TracksideError, UsageError
 from ..runs.run import Run
-from . import lightning_settings
+from . import lightning_dispatch, lightning_settings
 from .debugging.torch_debugger import TorchDebugger
 from .debugging.torch_failure import torch_failure
 from .guard import Guard, guarded
@@ -23,6 +23,9 @@ from .profiling.lightning_window import LightningWindow
 from .session import EndState, TrackerOptions, TrackerSession, numbered
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
+_SELDOM = ("on_before_zero_grad", "on_after_backward")
+"""Hooks that only a trace, and what is described of a first step, have use for."""
 
 
 def _callback_classes() -> tuple[type[Any], ...]:
@@ -164,7 +167,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process or for another trainer starts with nothing under way.
         fresh = {"guard": Guard(), "_session": None, "_recorder": None, "_trainer_id": None, "_description": None}
-        return {**self.__dict__, **fresh, "_debugger": None, "_window": None}
+        kept = {name: value for name, value in self.__dict__.items() if name not in _SELDOM}
+        return {**kept, **fresh, "_debugger": None, "_window": None}
 
     # Start and end of a fit
 
@@ -271,6 +275,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
                 self._debugger = TorchDebugger(session, trainer, module, self.options.probes)
         with self.guard("prepare the profiler"):
             self._window = lightning_window.make(session, trainer, module)
+        lightning_dispatch.restore(self, _SELDOM)
+        self._call_seldom(trainer)
         session.clock.start()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -304,6 +310,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def _end(self, state: EndState, error: BaseException | None = None, module: Any = None) -> None:
         session, recorder, debugger = self._session, self._recorder, self._debugger
         self._session = self._recorder = self._debugger = self._window = None
+        lightning_dispatch.restore(self, _SELDOM)
         if session is None:
             return
         if recorder is not None:
@@ -345,6 +352,14 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             window.begin_batch(trainer, batch_idx)
             if window.done:
                 self._window = None
+                self._call_seldom(trainer)
+
+    def _call_seldom(self, trainer: Any) -> None:
+        """Let go of what has seen everything, and of the hooks that are called for it alone."""
+        if self._description is not None and not self._description.looks:
+            self._description = None
+        if self._description is None and self._window is None:
+            lightning_dispatch.silence(self, trainer, _SELDOM, PACKAGES)
 
     @guarded("profile a step")
     def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
@@ -359,8 +374,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             self._window.mark("backward")
         if self._description is not None:
             self._description.before_backward(trainer, pl_module, loss)
-            if not self._description.looks:
-                self._description = None
+            self._call_seldom(trainer)
 
     @guarded("look at the gradients")
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
@@ -373,8 +387,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         if self._description is not None:
             self._description.before_update(trainer, pl_module, optimizer)
-            if not self._description.looks:
-                self._description = None
+            self._call_seldom(trainer)
         if self._recorder is not None:
             self._recorder.before_update(trainer, optimizer)
         if self._debugger is not None:

@@ -35,6 +35,7 @@ class StepRecorder:
         self._values = DeferredValues()
         self._world_size = int(trainer.world_size)
         self._manual = not module.automatic_optimization
+        self._norm_wanted = session.options.gradient_norm or session.options.probes is not None
         self._updates = int(trainer.global_step)
         self._results = trainer.fit_loop.epoch_loop._results
         self._expected_batch_size = getattr(trainer.train_dataloader, "batch_size", None)
@@ -85,7 +86,7 @@ class StepRecorder:
     def before_update(self, trainer: Any, optimizer: Any) -> None:
         """An optimizer is about to step: its gradients are complete and its learning rate is the one used."""
         prefix = self._read_rates(trainer, optimizer)
-        if self._session.options.gradient_norm or self._session.options.probes is not None:
+        if self._norm_wanted:
             with self._session.guard("compute the gradient norm"):
                 norm = torch_model.gradient_norm(optimizer)
                 if norm is not None:
@@ -104,7 +105,9 @@ class StepRecorder:
             self._rate_keys[id(optimizer)] = optimizer, prefix, keys
         for key, group in zip(keys, groups, strict=True):
             rate = group["lr"]
-            self._optimizer[key] = rate.detach().clone() if isinstance(rate, Tensor) else float(rate)
+            if type(rate) is not float:
+                rate = rate.detach().clone() if isinstance(rate, Tensor) else float(rate)
+            self._optimizer[key] = rate
         return prefix
 
     def end_batch(self, trainer: Any, outputs: Any, batch: Any, batch_index: int) -> None:

@@ -48,13 +48,15 @@ class UsualStep:
         self._trainer = trainer
         self._progress = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
         self._results = results
+        self._known = len(results)
         self._stale = stale
-        self._entries = tuple(zip(results, results.values(), metrics, strict=True))
+        # A loss that was returned goes before one that was logged.
+        self._entries = tuple(
+            (name, item, key != "train/loss") for (name, item), key in zip(results.items(), metrics, strict=True) if key
+        )
         self._optimizer = tuple(optimizer)
         self.begin_epoch()
         self._world_size = world_size
-        # A loss that was returned goes before one that was logged.
-        self._wanted = tuple(key not in ("", "train/loss") for key in metrics)
         self.names = ("train/loss", *(key for key in metrics if key not in ("", "train/loss")), *optimizer, *TIMES)
         self._log_row = session.run.rows(self.names)
 
@@ -83,7 +85,7 @@ class UsualStep:
             self._progress.completed != step + 1
             or self._trainer.accumulate_grad_batches != 1
             or tuple(optimizer) != self._optimizer
-            or len(self._results) != len(self._entries)
+            or len(self._results) != self._known
             or type(outputs) is not dict
             or type(batch) not in (list, tuple)
         ):
@@ -92,15 +94,14 @@ class UsualStep:
         if type(loss) is not Tensor or not loss.is_cpu or loss.numel() != 1:
             return False
         values = [loss.item()]
-        for (name, item, key), wanted in zip(self._entries, self._wanted, strict=True):
-            if key:
-                value: Any = item._forward_cache
-                if type(value) is not Tensor or value is self._stale.get(name) or item.has_reset:
-                    return False
-                if not value.is_cpu or value.numel() != 1:
-                    return False
-                if wanted:
-                    values.append(value.item())
+        for name, item, wanted in self._entries:
+            value: Any = item._forward_cache
+            if type(value) is not Tensor or value is self._stale.get(name) or item.has_reset:
+                return False
+            if not value.is_cpu or value.numel() != 1:
+                return False
+            if wanted:
+                values.append(value.item())
         read: Any
         for read in optimizer.values():
             if type(read) is float:
@@ -121,9 +122,8 @@ class UsualStep:
         times = self._end_step(samples)
         if times is None:
             return False
-        for name, item, key in self._entries:
-            if key:
-                self._stale[name] = item._forward_cache
+        for name, item, _ in self._entries:
+            self._stale[name] = item._forward_cache
         session = self._session
         session.samples += samples
         session.step = step

@@ -681,6 +681,30 @@ def test_tracker_can_be_copied_and_pickled_while_it_tracks(sqlite_url: str) -> N
     assert all(other.run is None and other.run_id == callback.run_id for other in copies)
 
 
+class Wrapper(L.Callback):  # type: ignore[misc, name-defined]
+    """Somebody's callback that calls another's hooks itself."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        self.inner.on_after_backward(trainer, pl_module)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_hooks_without_work_are_called_only_by_who_cannot_pass_over_them(sqlite_url: str, direct: bool) -> None:
+    added = tracker(sqlite_url)
+    idle: list[bool] = []
+
+    class Look(Net):
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            idle.append(added.on_after_backward is None)
+
+    trainer(added if direct else Wrapper(added), max_steps=4).fit(net(Look), loader())
+    assert idle == [direct] * 4  # one step has described the model
+    assert callable(added.on_after_backward)  # again, for the next fit
+
+
 def test_bad_arguments_and_a_store_that_can_never_work(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="profile"):
         LightningTracker(profile="yes")  # type: ignore[arg-type]

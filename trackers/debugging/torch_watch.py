@@ -30,6 +30,7 @@ from .torch_search import Origin, count_bad, is_bad
 # takes some 10 µs; where the gradients of two branches never meet, the weights tell one step later.
 FIRST_PARAMETERS = 12
 LARGEST_WATCHED = 65_536
+SHORT = 64  # up to so many elements, Python adds them up sooner than an operator is called
 MOST_ALARMS = 5
 
 # Whoever has no gradient by then is not merely waiting for its turn.
@@ -60,6 +61,7 @@ class TorchWatch:
         self._options = options or DebugOptions()
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._watched = _watched_parameter(module)
+        self._short = self._watched is not None and self._watched.ndim == 1 and len(self._watched) <= SHORT
         self._alarms = 0
         self._bad_before = False
         self._found = False  # in this step, before its update
@@ -106,7 +108,8 @@ class TorchWatch:
         elif self._watched is not None:
             gradient = self._watched.grad
             if gradient is not None and (gradient.is_cpu or self._armed or self._options.anomaly):
-                total, parameters = gradient.sum().item(), [self._watched]
+                total = sum(gradient.tolist()) if self._short else gradient.sum().item()
+                parameters = [self._watched]
         if total is None or math.isfinite(total):
             return
         if any(is_bad(p.grad) for p in parameters if p.grad is not None):  # and not merely too large to be added up
