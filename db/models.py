@@ -256,3 +256,15 @@ class ProfileOperator(Base):
     inferred: Mapped[bool] = mapped_column(Boolean)
     device: Mapped[str] = mapped_column(String(16))
     background: Mapped[bool] = mapped_column(Boolean)
+
+
+class SavedViewRow(Base):
+    """A view of the dashboard that someone named: the address of a page with all its filters."""
+
+    __tablename__ = "saved_views"
+    __table_args__ = (UniqueConstraint("name"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    address: Mapped[str]
+    created_at: Mapped[datetime]

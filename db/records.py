@@ -253,3 +253,20 @@ class KeptProfile:
     notes: tuple[str, ...] = ()
     version: int = 0  # of the analysis
     operators: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedView:
+    """A view of the dashboard that someone named.
+
+    Attributes:
+        id: in the store.
+        name: as people call it; no two views share one.
+        address: path and query of a page, for example `/?state=failed&sort=-started`.
+        created: when it was saved.
+    """
+
+    id: int
+    name: str
+    address: str
+    created: datetime

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from .engine import display_url, plain_errors
 from .errors import StoreError
 
-HEAD = "0002"
+HEAD = "0003"
 """Revision this code reads and writes. A constant, so that opening a store does not import Alembic; a test compares."""
 
 _LOCK_KEY = 0x7472_6163_6B73  # "tracks", for PostgreSQL's advisory lock

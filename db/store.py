@@ -1,6 +1,6 @@
 """Reading a store, and the few things people change in one.
 
-With `database`, `artifacts` and `ingest` the only place that executes statements.
+With `database`, `artifacts`, `ingest`, `saved_views` and `trash` the only place that executes statements.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from trackside.db import schema
 from trackside.db.engine import make_engine, resolve_url
 from trackside.db.errors import StoreError
 from trackside.db.models import Base
+from trackside.db.saved_views import SavedViews
 from trackside.db.store import Store, open_store
 
 
@@ -51,6 +52,18 @@ def test_a_store_of_the_first_version_is_upgraded_and_used(empty_store_url):
         assert (run.name, run.config) == ("old", {"lr": 0.1})
         artifact = store.attach(run, "trace.json", "trace/chrome", b"{}")
         assert store.artifact_bytes(artifact) == b"{}"
+
+
+def test_a_store_of_the_second_version_is_upgraded_and_used(empty_store_url):
+    with Store(empty_store_url) as store:
+        migrate(store, "upgrade", "0002")
+        with store.write() as connection:
+            assert not inspect(connection).has_table("saved_views")
+            connection.execute(text(OLD_RUN))
+    with open_store(empty_store_url) as store:
+        view = SavedViews(store).save("mine", "/?q=old")
+        assert SavedViews(store).all() == [view]
+        assert [run.name for run in store.runs()] == ["old"]
 
 
 OLD_RUN = """
