@@ -18,7 +18,7 @@ from .badges import icon
 from .debug_query import DebugQuery
 from .downloads import add_downloads
 from .keys import help_button, help_dialog
-from .pages import claims, compare, debug, profile, run, runs, system
+from .pages import claims, compare, debug, profile, run, runs, runs_trash, saved_views, system
 from .profile_reader import ProfileReader
 from .profile_routes import add_profile_routes
 from .query import CompareQuery, RunQuery
@@ -90,6 +90,7 @@ def create_app(
     app.layout = _shell(links)
     _route(app, source, reader, links)
     runs.register(app, source)
+    saved_views.register(app, source)
     compare.register(app, source, links)
     run.register(app, source, links)
     profile.register(app, source, reader, links)
@@ -164,6 +165,8 @@ def _route(app: Dash, source: StoreSource, reader: ProfileReader, links: TensorB
             raise PreventUpdate
         set_props("banner", {"children": ""})  # what was said about the page before
         try:
+            if path in ("/", "/runs") and runs_trash.is_trash(search or ""):
+                return runs_trash.layout(source), key
             if path in ("/", "/runs"):
                 return runs.layout(source, search or ""), key
             if path == "/compare":
@@ -209,7 +212,9 @@ def _route(app: Dash, source: StoreSource, reader: ProfileReader, links: TensorB
 
 
 def _shown_runs(path: str, search: str | None) -> list[str] | None:
-    """The runs of a page's address, where the page is about runs."""
+    """What makes another page of an address: its runs, where the page is about runs; all of it, where it lists them."""
+    if path in ("/", "/runs"):
+        return [search or ""]  # what its controls change is written to the address behind Dash's back
     if path in ("/compare", "/profile", "/system"):
         return list(CompareQuery.parse(search).runs)
     if path == "/debug":

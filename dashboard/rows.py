@@ -59,6 +59,7 @@ def run_row(run: RunInfo, infos: Sequence[SeriesInfo], now: datetime, columns: S
         "framework": run.framework,
         "backend": run.backend,
         "workload": run.workload,
+        "group": run.group,
         "form": list(run_form(run).values()),
         "last_step": run.last_step,
         "total_steps": run.total_steps,

@@ -6,7 +6,7 @@
   let smoothing = SMOOTHED;
 
   function search() {
-    const field = document.getElementById(onRuns() ? "runs-search" : "find");
+    const field = onRuns() ? document.querySelector("#runs-search, #trash-search") : document.getElementById("find");
     if (field) field.focus(), field.select();
     return field !== null;
   }

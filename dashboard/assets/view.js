@@ -187,19 +187,34 @@
     const words = (of) => wanted.filter((word) => kind(word) === of);
     return [...new Set(wanted.map(kind))].every((of) => words(of).some((word) => have.includes(word)));
   };
+  // The grid's own search would lose the rows of groups, which have no words.
+  let searched = [];
+  const texts = new WeakMap(); // what the search reads of a row
+  function text(row) {
+    if (!texts.has(row)) {
+      const framework = { torch: "PyTorch", tensorflow: "TensorFlow" }[row.framework];
+      const settings = Object.keys(row).filter((key) => key.startsWith("config:")).map((key) => row[key]);
+      const words = [row.name, row.id, row.state, row.framework, framework, row.backend, row.project, row.workload, row.group];
+      texts.set(row, [...words, ...row.form, ...row.tags, ...settings].join(" ").toLowerCase());
+    }
+    return texts.get(row);
+  }
   window.dashAgGridFunctions = window.dashAgGridFunctions || {};
-  window.dashAgGridFunctions.filtered = () => Object.values(filter).some((wanted) => wanted.length > 0);
+  window.dashAgGridFunctions.filtered = () => searched.length > 0 || Object.values(filter).some((wanted) => wanted.length > 0);
   window.dashAgGridFunctions.passes = (row) =>
-    Object.entries(filter).every(
+    row.group_of !== undefined ||
+    (searched.every((word) => text(row).includes(word)) && Object.entries(filter).every(
       ([key, wanted]) => wanted.length === 0 || (Array.isArray(row[key]) ? holds(row[key], wanted) : wanted.includes(row[key] || "none"))
-    );
+    ));
 
   clientside.runs = {
+    keep,
+
     // Filters and selection → grid and address. No history entry: a ticked box is no place to go back to.
     async narrow(search, states, frameworks, projects, forms, columns) {
       Object.assign(filter, { state: states || [], framework: frameworks || [], project: projects || [], form: forms || [] });
       const api = await window.dash_ag_grid.getApiAsync("runs-grid");
-      api.setGridOption("quickFilterText", search || "");
+      searched = (search || "").toLowerCase().split(/\s+/).filter(Boolean);
       api.onFilterChanged();
       settle();
       const parameters = new URLSearchParams(location.search);

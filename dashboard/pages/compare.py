@@ -28,7 +28,7 @@ from ..comparison import (
 from ..query import CompareQuery
 from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
-from . import compare_details, compare_header, compare_panels, compare_parity, compare_verdict
+from . import compare_details, compare_header, compare_panels, compare_parity, compare_verdict, saved_views
 
 POLL_MILLISECONDS = 2000
 GROWTH = 1.05  # statistics over all steps are redone when the steps grew by this much, not at every poll
@@ -57,7 +57,10 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
             dcc.Store(id="metric-names", data=[*training, *system]),
             dcc.Store(id="states", data=states_key(comparison)),
             dcc.Store(id="steps-timed", data=point_counts(store, comparison).get("step/seconds", 0)),
-            html.Div(compare_header.header(comparison, links), id="compare-header"),
+            html.Div(
+                [html.Div(compare_header.header(comparison, links), id="compare-header"), saved_views.menu(store)],
+                className="with-views",
+            ),
             compare_header.toolbar(query, training, shown),
             html.Div(_parity(store, comparison), id="parity"),
             dcc.Store(id="verdict-shown"),

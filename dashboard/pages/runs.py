@@ -12,10 +12,13 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html,
 from dash.development.base_component import Component
 
 from ...db.records import STATES
+from ...db.trash import Trash
 from ..columns import SUMMARIES, Column, available, columns_of, parse_columns
 from ..rows import Row, row_digest, run_rows, transaction
 from ..source import StoreSource
 from ..theme import FRAMEWORK_NAMES
+from . import runs_groups, runs_trash, saved_views
+from .runs_columns import column_definitions
 
 POLL_MILLISECONDS = 2000
 
@@ -48,10 +51,11 @@ def register(app: Dash, source: StoreSource) -> None:
         Output("runs-grid", "columnDefs"),
         Input("runs-tick", "n_intervals"),
         Input("runs-columns", "value"),
+        Input("runs-changed", "data"),
         State("runs-shown", "data"),
         prevent_initial_call=True,
     )
-    def refresh(_: int, keys: list[str] | None, shown: dict[str, str]) -> tuple[Any, Any, Any, Any]:
+    def refresh(_: int, keys: list[str] | None, __: float, shown: dict[str, str]) -> tuple[Any, Any, Any, Any]:
         columns = parse_columns(keys)
         rows = run_rows(source(), columns)
         change = transaction(rows, shown)
@@ -87,18 +91,20 @@ def register(app: Dash, source: StoreSource) -> None:
         Output("compare-link", "className"),
         Input("runs-grid", "selectedRows"),
     )
+    runs_groups.register(app)
+    runs_trash.register(app, source)
 
 
 def _content(source: StoreSource, search: str) -> tuple[list[Row], Component | list[Component]]:
     store = source()
     runs = store.runs()
     if not runs:
-        return [], _empty()
-    columns = columns_of(search)
+        return [], _empty(len(Trash(store).runs()))
+    columns = runs_groups.with_group(columns_of(search), runs_groups.by_of(search))
     # A column of the address that no run fills yet stays: the first value of a live run may be about to come.
     choices = tuple(dict.fromkeys((*available(runs, store.metric_names()), *columns)))
     rows = run_rows(store, columns, runs)
-    return rows, _table(rows, search, choices, columns)
+    return rows, _table(rows, search, choices, columns, saved_views.menu(store))
 
 
 def _digests(rows: list[Row]) -> dict[str, str]:
@@ -111,16 +117,26 @@ def _count(rows: list[Row]) -> str:
     return f"{total}, {running} running" if running else total
 
 
-def _table(rows: list[Row], search: str, choices: Sequence[Column], columns: Sequence[Column]) -> list[Component]:
+def _table(
+    rows: list[Row], search: str, choices: Sequence[Column], columns: Sequence[Column], views: Component
+) -> list[Component]:
     query = {key: values[-1] for key, values in parse_qs(search.removeprefix("?")).items()}
     selected = [run_id for run_id in query.get("selected", "").split(",") if run_id]
     return [
         dcc.Interval(id="runs-tick", interval=POLL_MILLISECONDS),
         dcc.Store(id="runs-filter"),
         html.Div(
-            [html.H1("Runs"), html.Span(_count(rows), id="runs-count", className="soft", role="status")],
+            [
+                html.H1("Runs"),
+                html.Span(_count(rows), id="runs-count", className="soft", role="status"),
+                html.Div(className="spring"),
+                runs_trash.throw_button(),
+                views,
+                dcc.Link("Trash", href=runs_trash.ADDRESS, className="button"),
+            ],
             className="page-head",
         ),
+        *runs_trash.stores(),
         html.Div(
             [
                 html.Div(
@@ -145,6 +161,7 @@ def _table(rows: list[Row], search: str, choices: Sequence[Column], columns: Seq
                 ),
                 _choice("runs-forms", "Form", {word: word for word in _forms(rows)}, query.get("form")),
                 _columns_choice(choices, columns),
+                *runs_groups.by_choice(columns, runs_groups.by_of(search)),
                 html.Div(className="spring"),
                 dcc.Link("Compare", id="compare-link", href="/compare", className="button primary disabled"),
             ],
@@ -154,13 +171,24 @@ def _table(rows: list[Row], search: str, choices: Sequence[Column], columns: Seq
             id="runs-grid",
             className="runs-grid",
             rowData=rows,
-            columnDefs=column_definitions(columns),
-            defaultColDef={"sortable": True, "resizable": True, "suppressHeaderMenuButton": True},
+            columnDefs=runs_groups.sorted_columns(column_definitions(columns), search),
+            defaultColDef={
+                "sortable": True,
+                "resizable": True,
+                "suppressHeaderMenuButton": True,
+                "cellRendererSelector": {"function": "groupCell(params)"},
+            },
             getRowId="params.data.id",
             selectedRows={"ids": selected},
             columnSize=None,
             dashGridOptions={
-                "rowSelection": {"mode": "multiRow", "enableClickSelection": False},
+                "rowSelection": {
+                    "mode": "multiRow",
+                    "enableClickSelection": False,
+                    "selectAll": "filtered",
+                    "isRowSelectable": {"function": "isRun(params.data)"},
+                    "hideDisabledCheckboxes": True,
+                },
                 "selectionColumnDef": {"pinned": "left", "width": 44},
                 "rowHeight": 38,
                 "headerHeight": 36,
@@ -170,7 +198,11 @@ def _table(rows: list[Row], search: str, choices: Sequence[Column], columns: Seq
                 "suppressFieldDotNotation": True,  # the dots of a configuration key are part of its name
                 "isExternalFilterPresent": {"function": "filtered()"},
                 "doesExternalFilterPass": {"function": "passes(params.data)"},
-                "localeText": {"noMatchingRows": "No run fits these filters."},
+                "localeText": {
+                    "noMatchingRows": "No run fits these filters.",
+                    "noRowsToShow": "All runs are in the trash.",
+                },
+                **runs_groups.group_options(),
             },
             style={"height": None},  # dash-ag-grid would set 400 px; the style sheet fills the window
         ),
@@ -223,77 +255,12 @@ def _columns_choice(choices: Sequence[Column], chosen: Sequence[Column]) -> Comp
     )
 
 
-def column_definitions(columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """The table's columns: the added ones follow the progress."""
-    place = next(index for index, column in enumerate(COLUMNS) if column["field"] == "progress") + 1
-    return [*COLUMNS[:place], *map(_added, columns), *COLUMNS[place:]]
+def _empty(thrown: int) -> Component:
+    """The page of a store without runs.
 
-
-def _added(column: Column) -> dict[str, Any]:
-    return {
-        "field": column.key,
-        "headerName": column.title,
-        "headerTooltip": f"Configuration: {column.name}" if column.source == "config" else column.title,
-        "width": min(max(90, 8 * len(column.title) + 30), 200),
-        "type": "rightAligned",
-        "valueFormatter": {"function": f"{'setting' if column.source == 'config' else 'number'}(params.value)"},
-        "comparator": {"function": "numbersThenText"},
-        "cellDataType": False,
-    }
-
-
-def _numeric(field: str, header: str, width: int, formatter: str, **more: Any) -> dict[str, Any]:
-    return {
-        "field": field,
-        "headerName": header,
-        "width": width,
-        "type": "rightAligned",
-        "valueFormatter": {"function": f"{formatter}(params.value)"},
-        "comparator": {"function": "numbersFirst"},
-        **more,
-    }
-
-
-COLUMNS: list[dict[str, Any]] = [
-    {"field": "state", "headerName": "State", "width": 92, "cellRenderer": "State"},
-    {"field": "name", "headerName": "Name", "minWidth": 160, "flex": 2, "cellRenderer": "Name"},
-    {"field": "framework", "headerName": "Framework", "width": 108, "cellRenderer": "Framework"},
-    {"field": "project", "headerName": "Project", "width": 88},
-    {
-        "field": "progress",
-        "headerName": "Progress",
-        "width": 118,
-        "cellRenderer": "Progress",
-        "comparator": {"function": "numbersFirst"},
-    },
-    _numeric("train_last", "Train loss", 90, "number"),
-    _numeric("train_best", "Best", 78, "number", headerTooltip="Smallest train/loss of any step"),
-    _numeric("val_last", "Val loss", 82, "number"),
-    _numeric("val_accuracy", "Val accuracy", 106, "number"),
-    _numeric("step_seconds", "Mean step", 92, "stepTime", headerTooltip="Mean step time without the first step"),
-    _numeric("throughput", "Samples/s", 90, "rate", headerTooltip="Mean over the steps that recorded it"),
-    {
-        "field": "started",
-        "headerName": "Started",
-        "width": 96,
-        "valueFormatter": {"function": "ago(params.value)"},
-        "tooltipValueGetter": {"function": "utc(params.value)"},
-    },
-    _numeric("duration", "Duration", 96, "duration"),
-    {"field": "workload", "headerName": "Workload", "width": 104},
-    {
-        "field": "form",
-        "headerName": "Form",
-        "width": 190,
-        "valueFormatter": {"function": "params.value.join(' · ')"},
-        "cellDataType": False,
-        "headerTooltip": "Execution mode, precision, devices",
-    },
-    {"field": "tags", "headerName": "Tags", "minWidth": 90, "flex": 1, "cellRenderer": "Tags", "cellDataType": False},
-]
-
-
-def _empty() -> Component:
+    Args:
+        thrown: how many there are in the trash.
+    """
     return html.Div(
         [
             dcc.Interval(id="empty-tick", interval=POLL_MILLISECONDS),
@@ -307,6 +274,7 @@ def _empty() -> Component:
                 className="pair",
             ),
             html.P(["Nothing at hand to train? ", html.Code("trackside demo"), " trains a small network in both."]),
+            html.P(dcc.Link(f"{runs_trash.runs_of(thrown)} in the trash", href=runs_trash.ADDRESS)) if thrown else None,
         ],
         className="empty",
     )

@@ -199,6 +199,6 @@ def test_keyboard_reaches_search_and_content(dashboard: str, page: Page, train: 
     expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=20_000)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
-    for _ in range(6):  # name, Runs, Claims, keyboard shortcuts, light and dark, then the page
+    for _ in range(8):  # name, Runs, Claims, keyboard shortcuts, light and dark, then the page: views, trash
         page.keyboard.press("Tab")
     expect(page.get_by_role("textbox", name="Search runs")).to_be_focused()
