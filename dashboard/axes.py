@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 SI_UNITS = {"bytes": "B", "seconds": "s", "watts": "W", "joules": "J"}
 GAUGES = frozenset({"bytes", "percent", "watts"})  # readings of a machine: how much of it is used, counted from zero
-INTEGER_AXES = ("step", "samples")
+INTEGER_AXES = ("step", "samples", "tokens")
 FEW_TICKS = 6  # a span of so many steps would else be given ticks between steps
+
+
+def axis_title(label: str, note: str) -> str:
+    """The title of an axis, with a note below it in smaller letters."""
+    return plotly_text(label) + (f'<br><span style="font-size:11px">{plotly_text(note)}</span>' if note else "")
 
 
 def curve_x_axis(view: CurvesView, last_step: int | None) -> dict[str, Any]:
@@ -26,7 +31,9 @@ def curve_x_axis(view: CurvesView, last_step: int | None) -> dict[str, Any]:
         last_step: how far the runs went: a panel with a value an epoch then spans the same steps as one with a
             value a step, and a single value stands where it belongs.
     """
-    axis: dict[str, Any] = {"title": {"text": plotly_text(view.x_label), "font": {"size": 12}, "standoff": 10}}
+    axis: dict[str, Any] = {
+        "title": {"text": axis_title(view.x_label, view.x_note), "font": {"size": 12}, "standoff": 10}
+    }
     if view.axis == "wall":
         return axis | {"type": "date", "hoverformat": "%H:%M:%S.%L"}
     axis["hoverformat"] = ",.6~g"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ..db.errors import RunNotFoundError
 from ..db.records import RunInfo
 from ..db.store import Store
+from ..runs.align import AXES, Axis
+from ..runs.legend import legend_labels
+from ..runs.tokens import NAMES as TOKEN_COUNTERS
+from ..runs.tokens import lacking
 from ..runs.traces.reading import traces
 from ..runs.views import metric_names, run_labels
 from .query import CompareQuery
@@ -26,6 +30,7 @@ class Comparison:
     Attributes:
         runs: in the order of the URL.
         labels: short distinct names, by run id.
+        legend: what figures call them: the settings in which they differ, by run id.
         colors: by run id.
         strokes: by run id, how its curves are drawn.
         unknown: one sentence for each reference that named no run.
@@ -38,6 +43,7 @@ class Comparison:
     strokes: dict[str, Stroke]
     unknown: tuple[str, ...]
     traced: frozenset[str] = frozenset()
+    legend: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -66,6 +72,7 @@ def load(store: Store, references: Sequence[str]) -> Comparison:
     return Comparison(
         runs=shown,
         labels=run_labels(shown),
+        legend=legend_labels(shown),
         colors=run_colors(list(runs)),
         strokes=run_strokes(list(runs)),
         unknown=tuple(unknown),
@@ -87,7 +94,8 @@ def split_metrics(store: Store, comparison: Comparison) -> tuple[list[str], list
 def default_metrics(training: Sequence[str]) -> list[str]:
     """Panels to draw where the URL names none: losses first, then other metrics; step times have their own section."""
     first = [name for name in FIRST_PANELS if name in training]
-    others = [name for name in training if name not in first and not name.startswith("step/")]
+    passed_over = (*first, *TOKEN_COUNTERS)
+    others = [name for name in training if name not in passed_over and not name.startswith("step/")]
     return (first + others)[:MOST_PANELS] or list(training[:MOST_PANELS])
 
 
@@ -107,11 +115,28 @@ def metric_units(store: Store, comparison: Comparison) -> dict[str, str | None]:
     return {name: next(iter(found)) if len(found) == 1 else None for name, found in units.items()}
 
 
+def offered_axes(store: Store, comparison: Comparison, chosen: Axis) -> list[Axis]:
+    """Axes to choose from: that of tokens where a run says how many it saw, or where it is chosen already."""
+    counted = chosen == "tokens" or len(lacking(store, comparison.runs)) < len(comparison.runs)
+    return [axis for axis in AXES if axis != "tokens" or counted]
+
+
 def states_key(comparison: Comparison) -> str:
     """Changes when a run does: its state, what people attached to it, or that it recorded a trace."""
     return ";".join(
         f"{run.id}:{run.state}:{run.name}:{','.join(run.tags)}:{run.id in comparison.traced}" for run in comparison.runs
     )
+
+
+def chosen_starts(query: CompareQuery, comparison: Comparison) -> dict[str, int]:
+    """The steps that runs begin with, by id, as the URL has them; what is about no run of the page is left out."""
+    found = {}
+    for reference, step in query.starts:
+        same = [run.id for run in comparison.runs if reference in (run.id, run.name)]
+        alike = same or [run.id for run in comparison.runs if run.id.startswith(reference)]
+        if alike:
+            found[alike[0]] = step
+    return found
 
 
 def chosen_pair(query: CompareQuery, comparison: Comparison) -> tuple[str, str] | None:

@@ -12,8 +12,17 @@ from flask import Flask, Response, request
 
 from ..db.errors import RunNotFoundError, TracksideError, UsageError
 from ..db.store import Store
+from ..runs.splits import panels
 from ..runs.views import difference_view, step_times_view
-from .comparison import Comparison, chosen_difference, chosen_pair, default_metrics, load, split_metrics
+from .comparison import (
+    Comparison,
+    chosen_difference,
+    chosen_pair,
+    chosen_starts,
+    default_metrics,
+    load,
+    split_metrics,
+)
 from .pages.compare_panels import panel_view
 from .query import CompareQuery
 from .source import StoreSource
@@ -92,6 +101,8 @@ def download_file(store: Store, kind: str, search: str) -> tuple[str, bytes, str
             log_y=query.log_y,
             base=query.base if query.base in comparison.ids else None,
             target=query.target,
+            starts=chosen_starts(query, comparison),
+            splits=query.splits,
         )
         return "report.html", page, MEDIA_TYPES[kind]
 
@@ -124,13 +135,14 @@ def _view(store: Store, comparison: Comparison, query: CompareQuery, figure: str
     if figure == "difference" and pair is not None:
         metric = chosen_difference(query, split_metrics(store, comparison)[0])
         if metric is not None:
-            return difference_view(store, *pair, metric, axis=query.axis)
+            return difference_view(store, *pair, metric, axis=query.axis, starts=chosen_starts(query, comparison))
     raise UsageError(f"There is no figure {figure!r} of these runs: use curves, difference, step-times or all.")
 
 
 def _all_views(store: Store, comparison: Comparison, query: CompareQuery) -> list[tuple[str, str, Any]]:
     training, system = split_metrics(store, comparison)
     metrics = [name for name in query.metrics if name in training] if query.metrics else default_metrics(training)
+    metrics = panels(metrics) if query.splits else metrics
     wanted = [("curves", metric) for metric in [*metrics, *system]] + [("step-times", "")]
     if chosen_pair(query, comparison) and training:
         wanted.append(("difference", ""))

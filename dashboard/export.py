@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 from ..db.errors import SeriesNotFoundError, TracksideError, UsageError
 from ..db.records import RunInfo
 from ..runs.groups import GROUPS, grouped
-from ..runs.verdict import chosen_base
+from ..runs.splits import in_one_panel, joined
+from ..runs.starts import FROM_THE_FIRST, Starts, chosen_starts
+from ..runs.verdict import chosen_base, target_metric
 from ..runs.views import (
     Axis,
     CurvesView,
@@ -141,6 +143,9 @@ def figure_view(
     x_range: tuple[float, float] | None = None,
     smoothing: float = 0.0,
     group: str | None = None,
+    starts: Starts = FROM_THE_FIRST,
+    target: float | None = None,
+    splits: bool = False,
 ) -> View:
     """The view of a figure by its name.
 
@@ -152,6 +157,9 @@ def figure_view(
         x_range: show only this part.
         smoothing: of curves, 0 (none) to below 1.
         group: of curves, one of `GROUPS`: a mean with its interval for runs that differ only in that.
+        starts: of curves and differences: where runs begin that do not begin with their first step, by run id.
+        target: a line across the panel of the loss that runs are timed to.
+        splits: of curves: training and validation of a quantity in one panel.
 
     Raises:
         UsageError: there is no such figure or metric, none of the runs has it, or nothing of it can be shown.
@@ -175,12 +183,22 @@ def figure_view(
         view = step_times_view(store, runs)
         reason = "no step is left after the warm-up: export a run that trained longer"
     elif kind is not None and kind.kind == "difference":
-        difference = difference_view(store, runs[0], runs[1], panels[0][0], axis=axis)
+        difference = difference_view(store, runs[0], runs[1], panels[0][0], axis=axis, starts=starts)
         view = cropped(difference, x_range)
         reason = difference.reason if not len(difference.x) else "the range holds no point: choose another"
     else:
+        timed = None if target is None else target_metric(store, runs)
+
+        def panel(metrics: Sequence[str]) -> CurvesView:
+            view = _panel(
+                store, runs, metrics, axis=axis, x_range=x_range, smoothing=smoothing, group=group, starts=starts
+            )
+            return replace(view, target=target if timed in metrics else None)
+
         views = tuple(
-            _panel(store, runs, metrics, axis=axis, x_range=x_range, smoothing=smoothing, group=group)
+            joined([panel([one]) for one in in_one_panel(metrics[0], logged)])
+            if splits and len(metrics) == 1
+            else panel(metrics)
             for metrics in panels
         )
         view = views[0] if len(views) == 1 else views
@@ -200,9 +218,13 @@ def _panel(
     x_range: tuple[float, float] | None,
     smoothing: float,
     group: str | None,
+    starts: Starts,
 ) -> CurvesView:
     """Curves of one metric, or of the same quantity of several GPUs or optimizers under labels that say which."""
-    views = [curves_view(store, runs, metric, axis=axis, x_range=x_range, smoothing=smoothing) for metric in metrics]
+    views = [
+        curves_view(store, runs, metric, axis=axis, x_range=x_range, smoothing=smoothing, starts=starts)
+        for metric in metrics
+    ]
     if group is not None:
         views = [grouped(view, runs, group) for view in views]
     if len(views) == 1:
@@ -257,6 +279,8 @@ def export(
     base: str | None = None,
     target: float | None = None,
     group: str | None = None,
+    starts: Sequence[str] = (),
+    splits: bool = False,
 ) -> list[Path]:
     """Write figures and tables of some runs, each in each format, as `loss.pdf`, `loss.csv`, `verdict.tex`.
 
@@ -278,8 +302,10 @@ def export(
         dpi: dots per inch of PNGs.
         tables: names of `TABLES`.
         base: of a verdict: the run that ratios are taken to.
-        target: of a verdict: the loss that runs are timed to.
+        target: the loss that runs are timed to: of a verdict, and a line across the panel of that loss.
         group: of curves, one of `GROUPS`: runs that differ only in that are drawn as their mean with its 95 % interval.
+        starts: `RUN:STEP` of runs that do not begin with their first step.
+        splits: of curves: training and validation of a quantity in one panel.
 
     Returns:
         The files written, in the order of `figures` and `tables` and, for each, of `formats`.
@@ -297,16 +323,28 @@ def export(
     if x_range is not None and not (all(map(math.isfinite, x_range)) and x_range[0] < x_range[1]):
         raise UsageError(f"The range {x_range} is empty: give two finite numbers, the smaller first.")
     runs = list({run.id: run for run in map(store.run, references)}.values())
+    begun = chosen_starts(store, runs, starts)
     contents: dict[str, bytes] = {}
     for figure in dict.fromkeys(figures):
-        view = figure_view(store, runs, figure, axis=axis, x_range=x_range, smoothing=smoothing, group=group)
+        view = figure_view(
+            store,
+            runs,
+            figure,
+            axis=axis,
+            x_range=x_range,
+            smoothing=smoothing,
+            group=group,
+            starts=begun,
+            target=target,
+            splits=splits,
+        )
         stem = _free_stem(_stem(figure), contents)
         for format in dict.fromkeys(formats):
             if format in FORMATS:
                 contents[f"{stem}.{format}"] = render(view, format, width=width, runs=runs, log_y=log_y, dpi=dpi)
     base_id = chosen_base(store, runs, base, "exported")
     for name in dict.fromkeys(tables):
-        table = make_table(store, runs, name, base=base_id, target=target)
+        table = make_table(store, runs, name, base=base_id, target=target, starts=begun)
         stem = _free_stem(name, contents)
         for format in dict.fromkeys(formats):
             if format in TABLE_FORMATS:

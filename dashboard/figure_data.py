@@ -6,14 +6,15 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from ..db.records import Float64Array, RunInfo
+from ..runs.legend import legend_labels
 from ..runs.resample import resample
-from ..runs.views import Curve, CurvesView, DifferenceView, StepTimesView, run_labels
+from ..runs.views import Curve, CurvesView, DifferenceView, StepTimesView
 
 Width = Literal["single", "double", "slide"]
 
@@ -23,6 +24,8 @@ View = CurvesView | StepTimesView | DifferenceView | tuple[CurvesView, ...]
 COLUMNS = ("run", "run_id", "metric", "axis", "x", "minimum", "maximum", "last", "smoothed", "kind", "noise")
 GROUP_COLUMNS = ("run", "run_id", "metric", "axis", "x", "mean", "low", "high", "n", "kind")
 DIFFERENCE_COLUMNS = (*COLUMNS, "tolerance")
+START_COLUMN = "start"
+"""Behind the others, of curves of which one begins at another step than its run's first."""
 STEP_TIME_COLUMNS = ("run", "run_id", "metric", "kind", "lower_seconds", "upper_seconds", "value")
 
 MINUS = "\N{MINUS SIGN}"
@@ -54,7 +57,7 @@ def drawn_difference(view: DifferenceView, runs: Sequence[RunInfo] | None = None
         view: the difference.
         runs: the runs compared, for their labels; without them their ids stand for the two.
     """
-    labels = run_labels(runs or ())
+    labels = legend_labels(runs or ())
     a, b = (labels.get(run_id, run_id) for run_id in (view.a, view.b))
     buckets = resample(view.x, view.difference, buckets=_DIFFERENCE_BUCKETS)
     curve = Curve(
@@ -91,7 +94,8 @@ def figure_csv(view: View, runs: Sequence[RunInfo] | None = None) -> bytes:
     of its `last`. A value that is not finite has a row of its own with `kind` nan, +inf or -inf. Step times have a
     row a bin and a row a statistic. A difference has its run and run_id as `A − B` and the tolerance behind. `noise` is
     how far rounding may have carried the value, where that was measured. Means of several runs have `mean`, the ends of
-    its interval and the number of runs instead.
+    its interval and the number of runs instead. `start` is the step that a run begins with, where
+    one does not begin with its first.
 
     Args:
         view: what is drawn.
@@ -104,11 +108,17 @@ def figure_csv(view: View, runs: Sequence[RunInfo] | None = None) -> bytes:
         rows = _curve_rows(difference.curve, view.axis, difference.tolerance)
         return _csv(DIFFERENCE_COLUMNS, rows)
     views = (view,) if isinstance(view, CurvesView) else view
-    if any(curve.count is not None for panel in views for curve in panel.curves):
-        return _csv(
-            GROUP_COLUMNS, (row for panel in views for curve in panel.curves for row in _group_rows(curve, panel.axis))
-        )
-    return _csv(COLUMNS, (row for panel in views for curve in panel.curves for row in _curve_rows(curve, panel.axis)))
+    curves = [(curve, panel.axis) for panel in views for curve in panel.curves]
+    grouped = any(curve.count is not None for curve, _ in curves)
+    columns: tuple[str, ...] = GROUP_COLUMNS if grouped else COLUMNS
+    moved = any(curve.start is not None for curve, _ in curves)
+
+    def rows_of(curve: Curve, axis: str) -> Iterator[Row]:
+        rows = _group_rows(curve, axis) if grouped else _curve_rows(curve, axis)
+        behind: Row = ["" if curve.start is None else curve.start] if moved else []
+        return ([*row, *behind] for row in rows)
+
+    return _csv((*columns, *([START_COLUMN] if moved else [])), (row for one in curves for row in rows_of(*one)))
 
 
 Row = list[str | float]
@@ -201,14 +211,9 @@ def cropped(view: DifferenceView, x_range: tuple[float, float] | None) -> Differ
     if x_range is None:
         return view
     inside = np.flatnonzero((view.x >= x_range[0]) & (view.x <= x_range[1]))
-    return DifferenceView(
-        a=view.a,
-        b=view.b,
-        metric=view.metric,
-        axis=view.axis,
+    return replace(
+        view,
         x=view.x[inside],
         difference=view.difference[inside],
         tolerance=view.tolerance[inside],
-        parted_at=view.parted_at,
-        reason=view.reason,
     )

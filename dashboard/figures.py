@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..db.records import Float64Array
-from .axes import SI_UNITS, curve_x_axis, curve_y_axis
+from ..runs.splits import entry
+from .axes import SI_UNITS, axis_title, curve_x_axis, curve_y_axis
 from .formats import plotly_text
-from .theme import MARKER_LIMIT, Stroke, base_layout, translucent
+from .theme import MARKER_LIMIT, SPLIT_DASHES, Stroke, base_layout, translucent
 
 if TYPE_CHECKING:
     from ..runs.views import Curve, CurvesView, DifferenceView, StepTimesView
@@ -26,6 +27,7 @@ EMPTY = np.empty(0)
 MOST_CHARACTERS = 48
 MOST_HOVERED = 12  # curves in one hover box
 MOST_FILLED = 5  # step-time distributions on top of each other
+NOTE_HEIGHT = 15  # pixels of a note under the title of an axis
 
 
 def typed_array(values: Float64Array, exact: bool = False) -> dict[str, str]:
@@ -65,6 +67,7 @@ def curves_figure(
         layout["hovermode"] = "closest"  # one box with all of them would be larger than the panel
     layout["xaxis"] |= curve_x_axis(view, last_step)
     layout["yaxis"] |= curve_y_axis(view, log_y)
+    layout["margin"]["b"] += NOTE_HEIGHT if view.x_note else 0
     # Marks sit on the panel's edge whatever the values are, hence an axis of their own from 0 to 1.
     layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False}
     data = [trace for curve in view.curves for trace in _curve_traces(curve, view, strokes[curve.run_id], log_y)]
@@ -80,14 +83,15 @@ def curves_figure(
 def _curve_traces(curve: Curve, view: CurvesView, stroke: Stroke, log_y: bool) -> list[dict[str, Any]]:
     scale = 1e3 if view.axis == "wall" else 1.0  # Plotly's date axes count milliseconds
     x, color = curve.x * scale, stroke.color
-    name = trace_name(curve.label)
+    name = trace_name(entry(curve, view))
+    dash = SPLIT_DASHES.get(curve.split, stroke.dash) if len(view.splits) > 1 else stroke.dash
     shared = {"type": "scatter", "name": name, "legendgroup": curve.run_id, "x": typed_array(x, exact=True)}
     seen = color if stroke.opacity == 1 else translucent(color, stroke.opacity)
     drawn = curve.last if curve.smoothed is None else curve.smoothed
     main = shared | {
         "mode": "lines+markers" if len(x) <= MARKER_LIMIT else "lines",
         "marker": {"size": 4 + stroke.width, "color": seen},
-        "line": {"color": seen, "width": stroke.width, "dash": stroke.dash, "simplify": False},
+        "line": {"color": seen, "width": stroke.width, "dash": dash, "simplify": False},
         "y": typed_array(_for_axis(drawn, log_y)),
         "hovertemplate": _hover(curve, view.unit),
     }
@@ -139,11 +143,14 @@ def _marks(curve: Curve, view: CurvesView, scale: float, color: str) -> dict[str
         (curve.negative_infinity_x, "triangle-down-open", 0.025, "−∞"),
     )
     x = np.concatenate([positions for positions, *_ in kinds]) * scale
-    steps = x.astype(np.int64) if view.axis == "step" else np.zeros(len(x), np.int64)  # elsewhere: the first record
+    first = curve.start or 0
+    steps = (
+        x.astype(np.int64) + first if view.axis == "step" else np.zeros(len(x), np.int64)
+    )  # elsewhere: the first record
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": trace_name(curve.label),
+        "name": trace_name(entry(curve, view)),
         "legendgroup": curve.run_id,
         "x": typed_array(x, exact=True),
         "y": typed_array(np.concatenate([np.full(len(positions), y) for positions, _, y, _ in kinds])),
@@ -207,7 +214,8 @@ def difference_figure(view: DifferenceView, color: str, *, x_label: str, y_label
     scale = 1e3 if view.axis == "wall" else 1.0
     x = view.x * scale
     layout = base_layout(f"{view.a}|{view.b}|{view.metric}|{view.axis}")
-    layout["xaxis"] |= {"title": {"text": plotly_text(x_label), "font": {"size": 12}, "standoff": 10}}
+    layout["xaxis"] |= {"title": {"text": axis_title(x_label, view.x_note), "font": {"size": 12}, "standoff": 10}}
+    layout["margin"]["b"] += NOTE_HEIGHT if view.x_note else 0
     layout["xaxis"] |= {"type": "date"} if view.axis == "wall" else {"hoverformat": ",.6~g"}
     layout["yaxis"] |= {"title": {"text": plotly_text(y_label), "font": {"size": 12}, "standoff": 8}, "zeroline": True}
     keep = np.isfinite(view.tolerance)

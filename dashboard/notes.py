@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..runs.splits import SPLITS, entry
 from ..runs.views import Curve, CurvesView
 
 MOST_REASONS = 3
@@ -22,7 +23,22 @@ def panel_note(view: CurvesView, labels: Mapping[str, str]) -> str:
     """
     if not view.missing and not any(curve.point_count for curve in view.curves):
         return "No points yet."
-    return " ".join(filter(None, (_coinciding(view), _missing(view, labels))))
+    return " ".join(filter(None, (_dashes(view), _begun(view), _coinciding(view), _missing(view, labels))))
+
+
+def _dashes(view: CurvesView) -> str:
+    """What full and broken lines mean, where a panel shows several splits."""
+    words = {"train": "full", "val": "dashed", "test": "dotted"}
+    if len(view.splits) < 2:
+        return ""
+    said = "; ".join(f"{words[split]}: {SPLITS[split]}" for split in view.splits)
+    return said[:1].upper() + said[1:] + "."
+
+
+def _begun(view: CurvesView) -> str:
+    if len(view.begun) > MOST_REASONS:
+        return f"{view.begun[0]} {len(view.begun) - 1} more runs begin at another step than their first."
+    return " ".join(view.begun)
 
 
 def _missing(view: CurvesView, labels: Mapping[str, str]) -> str:
@@ -50,7 +66,7 @@ def _coinciding(view: CurvesView) -> str:
         else:
             group.append(curve)
     return " ".join(
-        f"{', '.join(curve.label for curve in group[:-1])} and {group[-1].label} lie on each other."
+        f"{', '.join(entry(curve, view) for curve in group[:-1])} and {entry(group[-1], view)} lie on each other."
         for group in groups
         if len(group) > 1
     )

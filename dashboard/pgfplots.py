@@ -10,6 +10,7 @@ import numpy as np
 
 from ..db.records import Float64Array, RunInfo
 from ..runs.curves import AXIS_LABELS
+from ..runs.splits import entry
 from ..runs.views import Curve, CurvesView, DifferenceView, StepTimesView, metric_label
 from .figure_data import View, Width, drawn_difference
 from .tables import tex_text
@@ -18,6 +19,7 @@ from .theme import run_colors
 WIDTHS: Final[dict[Width, str]] = {"single": r"\columnwidth", "double": r"\textwidth", "slide": r"\textwidth"}
 # As in the figures of Matplotlib: colour alone would be one grey in a copy.
 DASHES: Final = ("solid", "dashed", "densely dotted", "dash dot")
+SPLIT_DASHES: Final = {"train": "solid", "val": "dashed", "test": "densely dotted"}
 HEAD: Final = "% needs \\usepackage{pgfplots} \\pgfplotsset{compat=1.16} \\usepgfplotslibrary{fillbetween}\n"
 
 
@@ -48,11 +50,13 @@ def _picture(options: Iterable[str], content: Iterable[str]) -> str:
     return "\n".join([*lines, *content, r"\end{axis}", r"\end{tikzpicture}", ""])
 
 
-def _options(width: Width, x_label: str, y_label: str, *more: str) -> list[str]:
+def _options(width: Width, x_label: str, y_label: str, *more: str, note: str = "") -> list[str]:
+    title = tex_text(x_label) + (rf" \\ {{\footnotesize {tex_text(note)}}}" if note else "")
     return [
         f"width={WIDTHS[width]}",
         f"height=0.62{WIDTHS[width]}",
-        f"xlabel={{{tex_text(x_label)}}}",
+        f"xlabel={{{title}}}",
+        *(["xlabel style={align=center}"] if note else []),
         f"ylabel={{{tex_text(y_label)}}}",
         "grid=major",
         "legend cell align=left",
@@ -76,14 +80,18 @@ def _curves(view: CurvesView, order: Sequence[str], width: Width, log_y: bool) -
     places = {run_id: place for place, run_id in enumerate(names)}
     for number, curve in enumerate(view.curves):
         color, dash = names[curve.run_id], DASHES[places[curve.run_id] % len(DASHES)]
+        dash = SPLIT_DASHES[curve.split] if len(view.splits) > 1 else dash
         lines += _band(curve, color, f"{view.metric}{number}")
         if curve.smoothed is not None:
             lines += _plot(f"{color}, {dash}, opacity=0.35, thin, forget plot", curve.x, curve.last)
         lines += _plot(f"{color}, {dash}, thick", curve.x, curve.last if curve.smoothed is None else curve.smoothed)
-        lines.append(rf"\addlegendentry{{{tex_text(curve.label)}}}")
+        lines.append(rf"\addlegendentry{{{tex_text(entry(curve, view))}}}")
         lines += _marks(curve, color)
+    if view.target is not None:
+        across = " -- ".join(rf"({{rel axis cs:{end},0}} |- {{axis cs:0,{view.target!r}}})" for end in (0, 1))
+        lines.append(rf"\draw[densely dotted] {across};")
     scale = ["ymode=log"] if log_y else []
-    return _picture(_options(width, view.x_label, view.y_label, *scale), lines)
+    return _picture(_options(width, view.x_label, view.y_label, *scale, note=view.x_note), lines)
 
 
 def _band(curve: Curve, color: str, name: str) -> list[str]:
@@ -125,7 +133,7 @@ def _difference(view: DifferenceView, runs: Sequence[RunInfo] | None, width: Wid
         rf"\addlegendentry{{{tex_text(drawn.curve.label)}}}",
     ]
     label = f"Difference in {metric_label(drawn.metric, None).lower()}"
-    return _picture(_options(width, AXIS_LABELS[view.axis], label), lines)
+    return _picture(_options(width, AXIS_LABELS[view.axis], label, note=view.x_note), lines)
 
 
 def _step_times(view: StepTimesView, order: Sequence[str], width: Width) -> str:

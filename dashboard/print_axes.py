@@ -77,7 +77,7 @@ def draw_x_axis(ax: Axes, scale: Scale, x_range: tuple[float, float] | None, siz
         scale: of the axis.
         x_range: in stored units; None where there is nothing to draw.
         size: of the figure.
-        note: a sentence under the label.
+        note: sentences under the label, a line each.
     """
     low, high = (x_range[0] * scale.factor, x_range[1] * scale.factor) if x_range else (0.0, 1.0)
     if scale.axis == "wall":
@@ -94,15 +94,16 @@ def draw_x_axis(ax: Axes, scale: Scale, x_range: tuple[float, float] | None, siz
         )
         smallest = 1.0 / SECONDS_A_DAY
     else:
-        ax.xaxis.set_major_formatter(CountTicks() if scale.axis in ("step", "samples") else LinearTicks())
+        ax.xaxis.set_major_formatter(CountTicks() if scale.axis in ("step", "samples", "tokens") else LinearTicks())
         smallest = 2.0
     if high <= low:
         low, high = low - smallest / 2, high + smallest / 2
     margin = 0.012 * (high - low)
     ax.set_xlim(low - margin, high + margin)
     if scale.axis != "wall":
-        _fit_ticks(ax.xaxis, size, integer=scale.axis in ("step", "samples"))
-    ax.set_xlabel("\n".join(filter(None, (_with_power(scale.label, ax.xaxis), note))))
+        _fit_ticks(ax.xaxis, size, integer=scale.axis in ("step", "samples", "tokens"))
+    notes = [elided(line, 0.9 * size.width, size) for line in note.splitlines() if line]
+    ax.set_xlabel("\n".join([_with_power(scale.label, ax.xaxis), *notes]))
 
 
 def _fit_ticks(axis: XAxis, size: Size, *, integer: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ..db.records import Float64Array
+from ..runs.splits import SPLITS
 from ..runs.views import Curve, CurvesView
 from .print_axes import LARGEST, Scale, axis_scale, draw_x_axis, draw_y_axis, value_scale
-from .print_style import INK, MUTED, LineStyle, Size, line_styles
+from .print_style import INK, MUTED, SPLIT_DASHES, LineStyle, Size, line_styles
 
 LegendEntry = tuple[Artist, str]
 """A sample, and what it stands for."""
@@ -46,6 +48,9 @@ def draw_panels(
     # The same run and label is the same curve in all panels: it keeps its style, and has one entry.
     owners = list(dict.fromkeys((curve.run_id, curve.label) for panel in panels for curve in panel.curves))
     styles = dict(zip(owners, line_styles([run_id for run_id, _ in owners], run_ids), strict=True))
+    splits = list(dict.fromkeys(split for panel in panels if len(panel.splits) > 1 for split in panel.splits))
+    if splits:  # the dash is theirs then; markers and colours still tell the runs apart
+        styles = {owner: replace(style, dash="-") for owner, style in styles.items()}
     ranges = [panel.x_range for panel in panels if panel.x_range is not None]
     x_range = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
     x_scale = axis_scale(panels[0].axis, panels[0].x_label, x_range)
@@ -61,13 +66,15 @@ def draw_panels(
             draw_curve(
                 ax,
                 curve,
-                styles[curve.run_id, curve.label],
+                _of_split(styles[curve.run_id, curve.label], curve, panel),
                 size,
                 x_scale,
                 y_scale,
                 log_y=log_y and not gauge,
                 shift=place / len(panel.curves),
             )
+        if panel.target is not None and (panel.target > 0 or not log_y):
+            ax.axhline(panel.target * y_scale.factor, **_target_style(size))
         notes.append(_log_note(panel, y_scale.factor) if log_y and not gauge else "")
         draw_y_axis(
             ax,
@@ -77,13 +84,26 @@ def draw_panels(
             log_y=log_y and not gauge,
             percent=gauge and panel.unit == "percent",
         )
-    draw_x_axis(axes[-1], x_scale, x_range, size, note="\n".join(filter(None, notes)))
+    draw_x_axis(axes[-1], x_scale, x_range, size, note="\n".join(filter(None, (panels[0].x_note, *notes))))
     for ax in axes[:-1]:
         ax.tick_params(labelbottom=False)
     curves = [curve for panel in panels for curve in panel.curves]
     entries: list[LegendEntry] = [(style.handle(size), label) for (_, label), style in styles.items()]
     colors = {style.color for style in styles.values()}
+    for split in splits:
+        line = Line2D([], [], color=MUTED, linestyle=SPLIT_DASHES[split], linewidth=size.line)
+        entries.append((line, SPLITS[split]))
+    for value in dict.fromkeys(panel.target for panel in panels if panel.target is not None):
+        entries.append((Line2D([], [], **_target_style(size)), f"target {value:.4g}"))
     return entries + explanations(curves, colors.pop() if len(colors) == 1 else MUTED, size)
+
+
+def _of_split(style: LineStyle, curve: Curve, panel: CurvesView) -> LineStyle:
+    return replace(style, dash=SPLIT_DASHES[curve.split]) if len(panel.splits) > 1 else style
+
+
+def _target_style(size: Size) -> dict[str, Any]:
+    return {"color": INK, "linestyle": (0, (1, 1.4)), "linewidth": 0.8 * size.line, "zorder": 1.2}
 
 
 def draw_curve(

@@ -123,7 +123,7 @@ def _draw_difference(ax: Axes, view: DifferenceView, size: Size, runs: Sequence[
     )
     draw_curve(ax, curve, solid, size, x_scale, y_scale)
     draw_y_axis(ax, y_scale, size, size.panel)
-    draw_x_axis(ax, x_scale, x_range, size)
+    draw_x_axis(ax, x_scale, x_range, size, note=view.x_note)
 
     entries: list[LegendEntry] = [
         (solid.handle(size), curve.label),

@@ -64,6 +64,8 @@ GRID: Final = "#e4e6ea"
 # Curves differ in dash and marker as well as in colour: the palette's hues are about equally light, so that a copy
 # without colour would show one grey. Seven markers and four dashes repeat together only after 28 curves.
 DASHES: Final[tuple[Any, ...]] = ("-", (0, (4, 2.4)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2, 1.4)))
+SPLIT_DASHES: Final[dict[str, Any]] = {"train": "-", "val": (0, (4, 2.4)), "test": (0, (1.2, 1.2))}
+"""Instead, where a panel shows several splits of a quantity."""
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 HATCH: Final = "////////"
 

@@ -8,6 +8,7 @@ from typing import get_args
 from urllib.parse import parse_qs, urlencode
 
 from ..runs.align import Axis
+from ..runs.starts import start_step
 
 AXES: tuple[Axis, ...] = get_args(Axis)
 DEFAULT_SMOOTHING = 0.0
@@ -29,6 +30,8 @@ class CompareQuery:
         difference: the metric subtracted; None for the first.
         base: the run that ratios are taken to; None for the baseline or the first.
         target: the value that runs are timed to; None for the best that all reached.
+        starts: run and the step that it begins with, of runs that do not begin with their first.
+        splits: training and validation of a quantity share a panel.
         group: "seed" for one curve, a mean, of runs that differ only in their seed; None for a curve a run.
     """
 
@@ -43,6 +46,8 @@ class CompareQuery:
     difference: str | None = None
     base: str | None = None
     target: float | None = None
+    starts: tuple[tuple[str, int], ...] = ()
+    splits: bool = False
     group: str | None = None
 
     @classmethod
@@ -64,6 +69,8 @@ class CompareQuery:
             difference=values.get("difference") or None,
             base=values.get("base") or None,
             target=None if math.isnan(target := _number(values.get("target"), math.nan)) else target,
+            starts=_starts(lists.get("start", [])),
+            splits=values.get("splits") == "1",
             group="seed" if values.get("group") == "seed" else None,
         )
 
@@ -90,9 +97,13 @@ class CompareQuery:
             values["base"] = self.base
         if self.target is not None:
             values["target"] = f"{self.target!r}"
+        if self.starts:
+            values["start"] = [f"{run}:{step}" for run, step in self.starts]
+        if self.splits:
+            values["splits"] = "1"
         if self.group is not None:
             values["group"] = self.group
-        return "?" + urlencode(values, safe=",/", doseq=True)
+        return "?" + urlencode(values, safe=",/:", doseq=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +125,11 @@ class RunQuery:
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in (text or "").split(",") if part))
+
+
+def _starts(given: list[str]) -> tuple[tuple[str, int], ...]:
+    parts = (text.rpartition(":") for text in given)
+    return tuple({run: step for run, _, written in parts if run and (step := start_step(written)) is not None}.items())
 
 
 def _number(text: str | None, default: float) -> float:

@@ -16,11 +16,13 @@ from ..db.records import RunInfo
 from ..runs.align import Axis
 from ..runs.curves import AXIS_LABELS
 from ..runs.labels import run_labels
+from ..runs.legend import legend_labels
 from ..runs.parity import ParityCard, check_parity
 from ..runs.protocol import protocol
 from ..runs.series import resolve_runs
+from ..runs.starts import FROM_THE_FIRST, Starts
 from ..runs.verdict import chosen_base, verdict_view
-from ..runs.views import difference_view
+from ..runs.views import StepTimesView, difference_view
 from .export import FIGURES, figure_view, render
 from .figure_data import View
 from .tables import configuration_table, markup, parity_table, verdict_table
@@ -54,6 +56,8 @@ def report(
     log_y: bool = False,
     base: str | None = None,
     target: float | None = None,
+    starts: Starts = FROM_THE_FIRST,
+    splits: bool = False,
 ) -> bytes:
     """An HTML page about some runs.
 
@@ -68,6 +72,8 @@ def report(
         log_y: logarithmic y axis of curves.
         base: the run that ratios are taken to: id or name.
         target: the loss that runs are timed to.
+        starts: where runs begin that do not begin with their first step, by run id.
+        splits: training and validation of a quantity in one figure.
 
     Raises:
         UsageError: a run, figure or option is not there, or Matplotlib is not installed.
@@ -78,8 +84,8 @@ def report(
     base_id = chosen_base(store, runs, base, "reported")
     labels = run_labels(runs)
     parity = check_parity(store, runs) if len(runs) > 1 else None
-    verdict = verdict_view(store, runs, parity.verdict if parity else None, base=base_id, target=target)
-    drawn = _figures(store, runs, figures, axis=axis, smoothing=smoothing)
+    verdict = verdict_view(store, runs, parity.verdict if parity else None, base=base_id, target=target, starts=starts)
+    drawn = _figures(store, runs, figures, axis=axis, smoothing=smoothing, starts=starts, target=target, splits=splits)
     heading = title or " and ".join(labels.values())
     sections = [
         _words(text),
@@ -90,19 +96,32 @@ def report(
             f'<div class="scroll">{markup(verdict_table(verdict, runs))}</div>',
         ),
         *(_figure(name, view, runs, axis=axis, smoothing=smoothing, log_y=log_y) for name, view in drawn),
-        _difference(store, runs),
+        _difference(store, runs, starts),
         _configuration(runs),
     ]
     return _page(heading, sections).encode()
 
 
 def _figures(
-    store: Store, runs: Sequence[RunInfo], figures: Sequence[str] | None, *, axis: Axis, smoothing: float
+    store: Store,
+    runs: Sequence[RunInfo],
+    figures: Sequence[str] | None,
+    *,
+    axis: Axis,
+    smoothing: float,
+    starts: Starts,
+    target: float | None,
+    splits: bool,
 ) -> list[tuple[str, View]]:
-    drawn = []
+    drawn: list[tuple[str, View]] = []
     for name in figures if figures is not None else DEFAULT_FIGURES:
+        if figures is None and splits and name == "val-loss" and drawn:
+            continue  # it is in the figure of the loss
         try:
-            drawn.append((name, figure_view(store, runs, name, axis=axis, smoothing=smoothing)))
+            view = figure_view(
+                store, runs, name, axis=axis, smoothing=smoothing, starts=starts, target=target, splits=splits
+            )
+            drawn.append((name, view))
         except (SeriesNotFoundError, UsageError):
             if figures is not None:
                 raise  # what was asked for must be there; of the usual figures, those that are
@@ -119,13 +138,14 @@ def _words(text: str) -> str:
 
 
 def _runs(runs: Sequence[RunInfo]) -> str:
-    labels = run_labels(runs)
+    labels, entries = run_labels(runs), legend_labels(runs)
     items = []
     for run in runs:
+        entry = "" if entries[run.id] in labels[run.id] else f" ({html.escape(entries[run.id])} in the figures)"
         steps = "" if run.last_step is None else f", {run.last_step + 1:,} steps"
         failed = f" {run.error.get('type')}: {run.error.get('message')}" if run.error else ""
         items.append(
-            f"<li><strong>{html.escape(labels[run.id])}</strong> <code>{html.escape(run.id)}</code> "
+            f"<li><strong>{html.escape(labels[run.id])}</strong>{entry} <code>{html.escape(run.id)}</code> "
             f"{html.escape(run.name)}: {run.state}{steps}; {html.escape(protocol(run))}.{html.escape(failed)}</li>"
         )
     return _section("Runs" if len(runs) > 1 else "Run", f"<ul>{''.join(items)}</ul>")
@@ -156,19 +176,22 @@ def _figure(name: str, view: View, runs: Sequence[RunInfo], *, axis: Axis, smoot
     if kind == "curves":
         caption += f" over {AXIS_LABELS[axis].lower()}"
         caption += f", smoothed ({smoothing:g})" if smoothing else ""
+    views = view if isinstance(view, tuple) else (view,)
+    begun = dict.fromkeys(one for part in views if not isinstance(part, StepTimesView) for one in part.begun)
+    written = " ".join(f"{one.rstrip('.')}." for one in (caption, *begun))
     return (
         f'<figure><img alt="{html.escape(caption)}" src="data:image/svg+xml;base64,{picture}">'
-        f"<figcaption>{html.escape(caption)}.</figcaption></figure>"
+        f"<figcaption>{html.escape(written)}</figcaption></figure>"
     )
 
 
-def _difference(store: Store, runs: Sequence[RunInfo]) -> str:
+def _difference(store: Store, runs: Sequence[RunInfo], starts: Starts) -> str:
     """Where each run parts from the first, in a sentence."""
     labels = run_labels(runs)
     sentences = []
     for other in runs[1:]:
         try:
-            view = difference_view(store, runs[0], other, "train/loss")
+            view = difference_view(store, runs[0], other, "train/loss", starts=starts)
         except SeriesNotFoundError:
             continue
         sentence = f"{labels[other.id]} from {labels[runs[0].id]}: {view.reason}"

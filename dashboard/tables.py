@@ -14,7 +14,8 @@ from ..db.errors import UsageError
 from ..db.records import RunInfo
 from ..runs.labels import run_labels
 from ..runs.parity import ParityCard, check_parity
-from ..runs.verdict import VerdictView, verdict_view
+from ..runs.starts import FROM_THE_FIRST, Starts
+from ..runs.verdict import VerdictView, counted_from, verdict_view
 from ..runs.views import config_rows
 from .figure_data import inert
 from .formats import quantity, setting
@@ -58,6 +59,7 @@ def make_table(
     *,
     base: str | None = None,
     target: float | None = None,
+    starts: Starts = FROM_THE_FIRST,
 ) -> Table:
     """A table of some runs by its name.
 
@@ -67,6 +69,7 @@ def make_table(
         name: one of `TABLES`.
         base: of the verdict: id of the run that ratios are taken to.
         target: of the verdict: the loss that runs are timed to.
+        starts: of the verdict: where runs begin that do not begin with their first step, by run id.
 
     Raises:
         UsageError: there is no such table, or too few runs for it.
@@ -77,7 +80,7 @@ def make_table(
         return configuration_table(runs)
     parity = check_parity(store, runs) if len(runs) > 1 else None
     if name == "verdict":
-        view = verdict_view(store, runs, parity.verdict if parity else None, base=base, target=target)
+        view = verdict_view(store, runs, parity.verdict if parity else None, base=base, target=target, starts=starts)
         return verdict_table(view, runs)
     if parity is None:
         raise UsageError("Parity is about several runs: name at least two.")
@@ -102,6 +105,8 @@ def verdict_table(view: VerdictView, runs: Sequence[RunInfo]) -> Table:
     notes = [view.reason] if view.reason else []
     if view.target is not None:
         notes.append(f"To target: until {view.target[0]} is as good as {view.target[1]:.4g}.")
+        if counted := counted_from(view, labels):
+            notes.append(counted)
     if len(runs) > 1:
         notes.append(f"Ratios are to {labels[view.base]}.")
         alone = [labels[run_id] for run_id, count in view.repeats.items() if count < 2]

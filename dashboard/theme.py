@@ -57,6 +57,7 @@ PART_COLORS: Final[dict[Part, str]] = {
 }
 FRAMEWORK_NAMES: Final = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 FONT: Final = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', system-ui, sans-serif"
+SPLIT_DASHES: Final = {"val": "dash", "test": "dot"}  # where a panel shows several splits; training is a full line
 MARKER_LIMIT: Final = 60  # fewer points than this are drawn as points too: a line of three epochs is hard to see
 
 

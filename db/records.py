@@ -170,6 +170,8 @@ class Axes:
         samples: (n,) float64 training samples seen once the step was done, NaN where unknown.
         times: (n,) float64 seconds since the epoch (UTC).
         process_seconds: (n,) float64 seconds that the run's processes had been up, pauses between resumes left out.
+        tokens: (n,) float64 training tokens seen once the step was done, NaN where unknown; None where nobody looked
+            (`runs.tokens`).
     """
 
     steps: Int64Array
@@ -177,6 +179,7 @@ class Axes:
     samples: Float64Array
     times: Float64Array
     process_seconds: Float64Array
+    tokens: Float64Array | None = None
 
     def __len__(self) -> int:
         return len(self.steps)

@@ -15,6 +15,8 @@ Conventions:
 - A run resumed from a checkpoint repeats steps. On `step`, `epoch` and `samples` the point logged later
   counts, on the time axes both happened. Readings of a gauge (`reduction` is "sample") are all kept:
   several a step is what they are.
+- `tokens`: where a run said how many it had seen; see `tokens.py`.
+- A run may begin at a later step than its first; see `starts.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 from ..db.errors import UsageError
 from ..db.records import Axes, Float64Array, Int64Array, Series
 
-Axis = Literal["step", "epoch", "samples", "relative", "process", "wall"]
+Axis = Literal["step", "epoch", "samples", "tokens", "relative", "process", "wall"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 TIME_AXES: tuple[Axis, ...] = ("relative", "process", "wall")
 
@@ -110,9 +112,16 @@ def place(
         return times - origin(axes, times) if axis == "relative" else process_seconds(axes, times)
     if axis == "epoch":
         return look_up(*fractional_epochs(axes, steps_per_epoch), steps)
-    if axis == "samples":
-        return look_up(axes.steps, axes.samples, steps)
+    if axis in ("samples", "tokens"):
+        return look_up(axes.steps, seen(axes, axis), steps)
     return steps.astype(np.float64)
+
+
+def seen(axes: Axes, axis: Axis) -> Float64Array:
+    """How many samples, or tokens, had been seen at each record: (n,) float64, NaN where that is unknown."""
+    if axis == "samples":
+        return axes.samples
+    return axes.tokens if axes.tokens is not None else np.full(len(axes), np.nan)
 
 
 def last_of_each_step(steps: Int64Array) -> Int64Array:

@@ -17,6 +17,7 @@ from .difference import DifferenceView, difference_view
 from .labels import metric_order, run_labels
 from .parity import ParityCard, check_parity
 from .series import resolve_runs
+from .starts import FROM_THE_FIRST, Starts
 from .step_times import StepTimesView, step_times_view
 from .verdict import VerdictView, chosen_base, verdict_view
 
@@ -141,6 +142,7 @@ def compare(
     *,
     base: RunInfo | str | None = None,
     target: float | None = None,
+    starts: Starts = FROM_THE_FIRST,
 ) -> Comparison:
     """Compare runs; differences are taken from the first.
 
@@ -149,6 +151,8 @@ def compare(
         references: ids, unique beginnings of ids, names, or runs.
         base: which of them the verdict's ratios are taken to; the baseline, else the first.
         target: the loss that the runs are timed to; the best that all of them came to.
+        starts: the step that each run begins with, by run id, of those that do not begin with their first: differences
+            and what the target took count from there.
 
     Raises:
         UsageError: fewer than two different runs, or a base that is none of them.
@@ -164,7 +168,7 @@ def compare(
     losses = [name for name in sorted({info.name for info in infos}, key=metric_order) if name in (LOSS, "val/loss")]
     first, *others = runs
     differences = tuple(
-        difference_view(store, first, other, name)
+        difference_view(store, first, other, name, starts=starts)
         for other in others
         for name in losses
         if (first.id, name) in logged and (other.id, name) in logged
@@ -174,7 +178,7 @@ def compare(
         runs=runs,
         parity=parity,
         summary=tuple(_summary(run, labels[run.id], infos, times) for run in runs),
-        verdict=verdict_view(store, runs, parity.verdict, base=base_id, target=target),
+        verdict=verdict_view(store, runs, parity.verdict, base=base_id, target=target, starts=starts),
         differences=differences,
         step_times=times,
         parted_at=min(parted, default=None),

@@ -13,9 +13,12 @@ from ..db.errors import UsageError
 from ..db.records import Float64Array, Int64Array, Reduction, RunInfo, SeriesInfo
 from .align import AXES, Aligned, Axis
 from .labels import metric_label, run_labels
+from .legend import legend_labels
 from .resample import Grid, bucket_grid, resample
-from .series import read_aligned, resolve_runs
+from .series import read_aligned, read_from, resolve_runs
 from .smooth import length_scale, smooth
+from .starts import FROM_THE_FIRST, Starts, axis_note, sentence, signed
+from .tokens import lacking
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -24,6 +27,7 @@ AXIS_LABELS: dict[Axis, str] = {
     "step": "Step (optimizer updates)",
     "epoch": "Epoch",
     "samples": "Training samples seen",
+    "tokens": "Training tokens seen",
     "relative": "Time since the first step (seconds)",
     "process": "Process time (seconds)",
     "wall": "Time (UTC)",
@@ -42,7 +46,7 @@ class Curve:
 
     Attributes:
         run_id: id of the run.
-        label: short name for a legend, distinct within the view.
+        label: for a legend: what sets the run apart, distinct within the view (`legend`).
         framework: "torch", "tensorflow" or None.
         metric: the metric's key.
         rank: which process of the run logged it.
@@ -62,6 +66,7 @@ class Curve:
         count: (n,) int64, of a mean over several runs: how many are behind it at `x`; `last` is then the mean, and
             `minimum` and `maximum` are the ends of its 95 % interval, which is none where a single run is left.
         members: ids of the runs behind such a mean, the one of `run_id` first.
+        start: the step that the run begins with, where that is not its first.
     """
 
     run_id: str
@@ -84,6 +89,12 @@ class Curve:
     noise: Float64Array | None = None
     count: Int64Array | None = None
     members: tuple[str, ...] = ()
+    start: int | None = None
+
+    @property
+    def split(self) -> str:
+        """The first part of the metric's key: "train", "val", "step", "gpu0"."""
+        return self.metric.partition("/")[0]
 
     @property
     def band(self) -> tuple[Float64Array, Float64Array] | None:
@@ -110,6 +121,10 @@ class CurvesView:
         curves: in the order of the runs asked for; a run without the metric has none.
         x_range: the range asked for, else the range of the points; None where there is nothing to draw.
         missing: (run id, reason) of what could not be drawn, whole runs and single points.
+        x_note: what the title of the x axis says besides; "" where every run begins with its first step.
+        begun: a sentence for each run that does not.
+        target: the value that the runs are timed to, where somebody chose one and this is its metric.
+        splits: which the curves are of, where the panel has several of one quantity (`splits.joined`).
     """
 
     metric: str
@@ -120,6 +135,10 @@ class CurvesView:
     curves: tuple[Curve, ...]
     x_range: tuple[float, float] | None
     missing: tuple[tuple[str, str], ...]
+    x_note: str = ""
+    begun: tuple[str, ...] = ()
+    target: float | None = None
+    splits: tuple[str, ...] = ()
 
 
 def curves_view(
@@ -131,6 +150,7 @@ def curves_view(
     x_range: tuple[float, float] | None = None,
     buckets: int = 1000,
     smoothing: float = 0.0,
+    starts: Starts = FROM_THE_FIRST,
 ) -> CurvesView:
     """One metric of several runs, ready to draw: a curve a run and rank, all on one grid of buckets.
 
@@ -142,6 +162,7 @@ def curves_view(
         x_range: show only this part, in full detail; only what it needs is read.
         buckets: at most this many points a curve.
         smoothing: 0 (none) to below 1; see `smooth.VIEWPORT`.
+        starts: where runs begin that do not begin with their first step.
 
     Raises:
         UsageError: an argument is out of range, or a run is unknown.
@@ -151,7 +172,7 @@ def curves_view(
     if x_range is not None and not (all(map(math.isfinite, x_range)) and x_range[0] < x_range[1]):
         raise UsageError(f"The range {x_range} is empty: give two finite numbers, the smaller first.")
     infos = resolve_runs(store, runs)
-    labels = run_labels(infos)
+    labels, entries = run_labels(infos), legend_labels(infos)
     margin = 0.0 if x_range is None else _SMOOTHING_MARGIN * length_scale(smoothing, x_range[1] - x_range[0])
     wanted = None if x_range is None else (x_range[0] - margin, x_range[1])
     found = store.series_infos(list(labels), [metric, f"{NOISE}{metric}"])
@@ -160,15 +181,25 @@ def curves_view(
 
     placed: list[tuple[RunInfo, SeriesInfo, Aligned, slice]] = []
     missing: list[tuple[str, str]] = []
+    begun: dict[str, str] = {}
+    unplaced = lacking(store, infos) if axis == "tokens" else {}
     for run in infos:
         of_run = [info for info in known if info.run_id == run.id]
         if not of_run:
             missing.append((run.id, f"{labels[run.id]} logged no {metric}."))
+        elif run.id in unplaced:
+            missing.append((run.id, f"{labels[run.id]} {unplaced[run.id]}."))
+            continue
+        start = starts.get(run.id)
         for info in of_run:
-            points = read_aligned(store, run, info, axis, wanted)
+            points, taken_off = read_from(store, run, info, axis, wanted, start)
+            if start is not None and run.id not in begun:
+                begun[run.id] = sentence(entries[run.id], axis, start, taken_off)
             if points.missing:
                 total = points.missing + len(points.x)
                 missing.append((run.id, f"{points.missing:,} of {total:,} points have no known {axis}."))
+            elif start is not None and info.count and not len(points.x) and wanted is None:
+                missing.append((run.id, f"{labels[run.id]} logged no {metric} from its step {signed(start)} on."))
             if len(points.x) or not points.missing:
                 placed.append((run, info, points, _inside(points.x, x_range)))
 
@@ -186,8 +217,9 @@ def curves_view(
             part,
             grid,
             scale if smoothing else None,
-            _rank_label(labels, info, known),
-            _noise(store, run, noisy.get((run.id, info.rank)), axis, wanted),
+            _rank_label(entries, info, known),
+            _noise(store, run, noisy.get((run.id, info.rank)), axis, wanted, starts.get(run.id)),
+            starts.get(run.id),
         )
         for run, info, points, part in placed
     )
@@ -202,16 +234,23 @@ def curves_view(
         curves=curves,
         x_range=shown,
         missing=tuple(missing),
+        x_note=axis_note(entries, {run_id: starts[run_id] for run_id in begun}),
+        begun=tuple(begun.values()),
     )
 
 
 def _noise(
-    store: Store, run: RunInfo, info: SeriesInfo | None, axis: Axis, wanted: tuple[float, float] | None
+    store: Store,
+    run: RunInfo,
+    info: SeriesInfo | None,
+    axis: Axis,
+    wanted: tuple[float, float] | None,
+    start: int | None,
 ) -> Aligned | None:
     """The envelope of a metric's noise on the axis; None where none was measured."""
     if info is None:
         return None
-    points = read_aligned(store, run, info, axis, wanted)
+    points = read_aligned(store, run, info, axis, wanted, start)
     return points if len(points.x) else None
 
 
@@ -224,6 +263,7 @@ def _curve(
     scale: float | None,
     label: str,
     noise: Aligned | None,
+    start: int | None,
 ) -> Curve:
     bucketed = resample(points.x[part], points.values[part], grid=grid)
     # Smoothed before it is bucketed and from before the part shown: neither may change the average.
@@ -247,6 +287,7 @@ def _curve(
         point_count=part.stop - part.start,
         exact=bool((bucketed.counts == 1).all()),
         noise=None if noise is None else np.interp(bucketed.x, noise.x, noise.values),
+        start=start,
     )
 
 

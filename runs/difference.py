@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..db.errors import UsageError
-from ..db.records import Float64Array, Int64Array, RunInfo
+from ..db.records import Float64Array, Int64Array, RunInfo, SeriesInfo
 from .align import Aligned, Axis, last_of_each_step
 from .labels import run_labels
 from .noise import POINTWISE, first_beyond_noise, noise_envelope
-from .series import read_aligned, resolve_runs
+from .series import read_from, resolve_runs
+from .starts import FROM_THE_FIRST, Starts, axis_note, sentence
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -56,10 +58,13 @@ class DifferenceView:
         x: (n,) float64, where both runs are known.
         difference: (n,) float64, NaN or infinite where a side is.
         tolerance: (n,) float64, how far apart counts as equal there.
-        parted_at: first step from which the runs are apart; None where they agree or share nothing.
+        parted_at: first step from which the runs are apart; None where they agree or share nothing. Counted from where
+            each begins.
         reason: one sentence.
         basis: what the tolerance is: `rounding` as it is in general, `noise` as it was measured of these runs, or
             `given`.
+        x_note: what the title of the x axis says besides; "" where both begin with their first step.
+        begun: a sentence for each run that does not.
     """
 
     a: str
@@ -72,6 +77,8 @@ class DifferenceView:
     parted_at: int | None
     reason: str
     basis: Basis = "rounding"
+    x_note: str = ""
+    begun: tuple[str, ...] = ()
 
 
 def difference_view(
@@ -82,6 +89,7 @@ def difference_view(
     *,
     axis: Axis = "step",
     tolerance: float | None = None,
+    starts: Starts = FROM_THE_FIRST,
 ) -> DifferenceView:
     """Run a minus run b on rank 0: at the steps both have, or interpolated where the axis is another.
 
@@ -95,6 +103,7 @@ def difference_view(
             the noise that was measured of these runs (`noise.noise_envelope`); where none was, what rounding explains
             in their precision (`difference.default_tolerance`), and they part where that is exceeded for good, or by
             far.
+        starts: where runs begin that do not begin with their first step; steps then count from there.
 
     Raises:
         UsageError: an argument is out of range, or a run is unknown.
@@ -111,19 +120,22 @@ def difference_view(
             a=run_a.id, b=run_b.id, metric=metric, axis=axis, x=none, difference=none, tolerance=none,
             parted_at=None, reason=f"{' and '.join(dict.fromkeys(absent))} logged no {metric}.",
         )  # fmt: skip
-    points_a, points_b = (read_aligned(store, run, infos[run.id], axis, None) for run in (run_a, run_b))
-    pair = pair_by_step(points_a, points_b) if axis == "step" else pair_by_position(points_a, points_b)
+    (points_a, off_a), (points_b, off_b) = (_read(store, run, infos, axis, starts) for run in (run_a, run_b))
+    both = (starts.get(run_a.id, 0), starts.get(run_b.id, 0))
+    pair = pair_by_step(points_a, points_b, both) if axis == "step" else pair_by_position(points_a, points_b)
     precision = coarser(run_a.precision, run_b.precision)
     # Noise explains a difference at the same update only: at the same time the runs may be at different ones.
     judged = pair
     if tolerance is None and axis != "step":
-        judged = pair_by_step(*(read_aligned(store, run, infos[run.id], "step") for run in (run_a, run_b)))
-    at, bounds, basis = part(store, (run_a, run_b), metric, judged, precision, tolerance)
+        by_step = [_read(store, run, infos, "step", starts)[0] for run in (run_a, run_b)]
+        judged = pair_by_step(by_step[0], by_step[1], both)
+    at, bounds, basis = part(store, (run_a, run_b), metric, judged, precision, tolerance, starts)
     allowed = bounds
     if judged is not pair:
         envelope = noise_envelope(store, (run_a, run_b), metric, pair.steps) if basis == "noise" else None
         allowed = default_tolerance(pair, precision) if envelope is None else POINTWISE * envelope
     place = axis if judged is pair else "step"
+    begun = {run.id: off for run, off in ((run_a, off_a), (run_b, off_b)) if run.id in starts}
     return DifferenceView(
         a=run_a.id,
         b=run_b.id,
@@ -135,9 +147,18 @@ def difference_view(
         parted_at=None if at is None else int(judged.steps[at]),
         reason=_reason(
             metric, judged, at, _explained(basis, precision, tolerance), place, (labels[run_a.id], labels[run_b.id])
-        ),
+        )
+        + (" Steps are counted from where each run begins." if begun and place == "step" and len(judged.x) else ""),
         basis=basis,
+        x_note=axis_note(labels, {run_id: starts[run_id] for run_id in begun}),
+        begun=tuple(sentence(labels[run_id], axis, starts[run_id], off) for run_id, off in begun.items()),
     )
+
+
+def _read(
+    store: Store, run: RunInfo, infos: Mapping[str, SeriesInfo], axis: Axis, starts: Starts
+) -> tuple[Aligned, float]:
+    return read_from(store, run, infos[run.id], axis, None, starts.get(run.id))
 
 
 def part(
@@ -147,6 +168,7 @@ def part(
     pair: Pair,
     precision: str | None,
     tolerance: float | None = None,
+    starts: Starts = FROM_THE_FIRST,
 ) -> tuple[int | None, Float64Array, Basis]:
     """Where two runs part in a metric, and by what measure.
 
@@ -157,6 +179,7 @@ def part(
         pair: their points by step.
         precision: the coarser of their precisions.
         tolerance: as of `difference_view`.
+        starts: as of `difference_view`.
 
     Returns:
         Index of the first point apart or None; (n,) float64 how far apart counts as equal; what that is.
@@ -164,10 +187,11 @@ def part(
     if tolerance is not None:
         bounds = np.full(len(pair.x), float(tolerance))
         return first_parting(pair, bounds, sustained=False), bounds, "given"
-    envelope = noise_envelope(store, runs, metric, pair.steps)
+    envelope = noise_envelope(store, runs, metric, pair.steps, starts)
     if envelope is not None:
         return first_beyond_noise(pair.difference(), pair.one_sided(), envelope), POINTWISE * envelope, "noise"
-    bounds = default_tolerance(pair, precision)
+    made_before = max(0, *(starts.get(run.id, 0) for run in runs))
+    bounds = default_tolerance(pair, precision, made_before)
     return first_parting(pair, bounds, sustained=True), bounds, "rounding"
 
 
@@ -203,7 +227,7 @@ class Pair:
 
     Attributes:
         x: (n,) float64, increasing.
-        steps: (n,) int64, of the series whose points `x` are.
+        steps: (n,) int64, of the series whose points `x` are; paired by step, counted from where each run begins.
         a: (n,) float64, may hold NaN and infinities.
         b: (n,) float64.
     """
@@ -226,10 +250,11 @@ class Pair:
         return result
 
 
-def pair_by_step(a: Aligned, b: Aligned) -> Pair:
-    """The steps that both series have; where a step repeats, its last point."""
-    keep_a, keep_b = last_of_each_step(a.steps), last_of_each_step(b.steps)
-    steps, at_a, at_b = np.intersect1d(a.steps[keep_a], b.steps[keep_b], assume_unique=True, return_indices=True)
+def pair_by_step(a: Aligned, b: Aligned, starts: tuple[int, int] = (0, 0)) -> Pair:
+    """The steps that both series have, counted from where each run begins; where a step repeats, its last point."""
+    steps_a, steps_b = a.steps - starts[0], b.steps - starts[1]
+    keep_a, keep_b = last_of_each_step(steps_a), last_of_each_step(steps_b)
+    steps, at_a, at_b = np.intersect1d(steps_a[keep_a], steps_b[keep_b], assume_unique=True, return_indices=True)
     return Pair(steps.astype(np.float64), steps, a.values[keep_a][at_a], b.values[keep_b][at_b])
 
 
@@ -270,7 +295,7 @@ def _interpolate(x: Float64Array, series: Aligned) -> Float64Array:
         return np.where(exact, v1, v0 * (1 - share) + v1 * share)
 
 
-def default_tolerance(pair: Pair, precision: str | None) -> Float64Array:
+def default_tolerance(pair: Pair, precision: str | None, made_before: int = 0) -> Float64Array:
     """How far apart two runs of the same experiment may be, by rounding alone.
 
     A share of the size of the values, by step (`FLOAT32_RELATIVE`). The size is the largest value that both
@@ -280,6 +305,7 @@ def default_tolerance(pair: Pair, precision: str | None) -> Float64Array:
     Args:
         pair: the two runs.
         precision: what both computed in; None or unknown counts as float32.
+        made_before: updates that were made before step 0 of the pair.
 
     Returns:
         (n,) float64.
@@ -290,7 +316,9 @@ def default_tolerance(pair: Pair, precision: str | None) -> Float64Array:
         return FLOAT64_RELATIVE * size
     if precision is not None and precision.endswith("-mixed"):
         return MIXED_RELATIVE * size
-    logarithm = np.interp(np.log(pair.steps.clip(0) + 1.0), np.log(FLOAT32_STEPS), np.log(FLOAT32_RELATIVE))
+    logarithm = np.interp(
+        np.log((pair.steps + made_before).clip(0) + 1.0), np.log(FLOAT32_STEPS), np.log(FLOAT32_RELATIVE)
+    )
     return np.exp(logarithm) * size
 
 

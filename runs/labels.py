@@ -62,9 +62,9 @@ def run_labels(runs: Sequence[RunInfo]) -> dict[str, str]:
     distinct = list(by_id.values())
     keys = differing_keys(distinct)
     ways: list[Callable[[RunInfo], str]] = [
-        lambda run: _framework(run) or run.name,
+        lambda run: framework_name(run) or run.name,
         lambda run: run.name,
-        lambda run: _join(run.name, _framework(run)),
+        lambda run: _join(run.name, framework_name(run)),
         *[
             lambda run, count=count: _join(run.name, *_settings(run, keys[:count]))
             for count in range(1, min(len(keys), 3) + 1)
@@ -84,7 +84,8 @@ def run_labels(runs: Sequence[RunInfo]) -> dict[str, str]:
     return {run.id: f"{run.name} ({run.id[:length]})" for run in distinct}
 
 
-def _framework(run: RunInfo) -> str | None:
+def framework_name(run: RunInfo) -> str | None:
+    """The framework as people write it; None for a plain loop."""
     return None if run.framework is None else _FRAMEWORKS.get(run.framework, run.framework)
 
 
@@ -95,10 +96,11 @@ def _join(name: str, *details: str | None) -> str:
 
 def _settings(run: RunInfo, keys: Sequence[str]) -> list[str]:
     config = flatten(run.config)
-    return [f"{key}={_short(config[key])}" if key in config else f"no {key}" for key in keys]
+    return [f"{key}={short(config[key])}" if key in config else f"no {key}" for key in keys]
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A setting's value in a few characters."""
     text = f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 24 else text[:23] + "…"
 

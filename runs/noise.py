@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..db.records import Float64Array, Int64Array, RunInfo
 from .curves import NOISE
 from .series import read_aligned
+from .starts import FROM_THE_FIRST, Starts
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -26,14 +27,21 @@ of network: at most 15 and 2 where everything else was equal; the envelope of a 
 MEAN_OF = 10
 
 
-def noise_envelope(store: Store, runs: tuple[RunInfo, RunInfo], metric: str, steps: Int64Array) -> Float64Array | None:
+def noise_envelope(
+    store: Store,
+    runs: tuple[RunInfo, RunInfo],
+    metric: str,
+    steps: Int64Array,
+    starts: Starts = FROM_THE_FIRST,
+) -> Float64Array | None:
     """How far noise alone carries a metric of one of two runs by each step; None where neither measured it.
 
     Args:
         store: where the runs are.
         runs: the two; of two envelopes the wider counts.
         metric: the metric's key.
-        steps: (n,) int64, increasing.
+        steps: (n,) int64, increasing; counted from where each run begins.
+        starts: where that is, if it is not the first step.
 
     Returns:
         (n,) float64, above zero. Past the last step measured it stays as it was there.
@@ -44,7 +52,8 @@ def noise_envelope(store: Store, runs: tuple[RunInfo, RunInfo], metric: str, ste
         points = read_aligned(store, ids[info.run_id], info, "step")
         known = np.isfinite(points.values) & (points.values > 0)
         if info.rank == 0 and known.any():
-            envelopes.append(np.interp(steps.astype(np.float64), points.x[known], points.values[known]))
+            own = steps.astype(np.float64) + starts.get(info.run_id, 0)
+            envelopes.append(np.interp(own, points.x[known], points.values[known]))
     return np.maximum.reduce(envelopes) if envelopes else None
 
 

@@ -211,6 +211,7 @@ class Run:
         *,
         epoch: float | None = None,
         samples: float | None = None,
+        tokens: float | None = None,
     ) -> None:
         """Record numbers at a step. Durable against the death of the process when it returns; never raises.
 
@@ -220,7 +221,10 @@ class Run:
             step: optimizer updates so far, counted from 0; one more than the last by default.
             epoch: where in the data this is; may be fractional.
             samples: training samples seen once this step was done.
+            tokens: training tokens seen once this step was done; recorded as the metric `tokens`.
         """
+        if tokens is not None and hasattr(metrics, "items"):
+            metrics = {**metrics, "tokens": tokens}
         self._recorder.log(metrics, step, epoch, samples)
 
     def rows(self, names: Sequence[str]) -> Callable[[int, float, float, Iterable[float]], None]:

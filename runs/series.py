@@ -10,6 +10,8 @@ import numpy as np
 
 from ..db.records import Axes, RunInfo, SeriesInfo
 from .align import Aligned, Axis, align, place
+from .starts import from_start, moved, shift
+from .tokens import with_tokens
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -28,7 +30,12 @@ def resolve_runs(store: Store, runs: Iterable[RunInfo | str]) -> list[RunInfo]:
 
 
 def read_aligned(
-    store: Store, run: RunInfo, info: SeriesInfo, axis: Axis, x_range: tuple[float, float] | None = None
+    store: Store,
+    run: RunInfo,
+    info: SeriesInfo,
+    axis: Axis,
+    x_range: tuple[float, float] | None = None,
+    start: int | None = None,
 ) -> Aligned:
     """A series on an axis.
 
@@ -39,17 +46,37 @@ def read_aligned(
         axis: what x is.
         x_range: of interest. Stored segments that have no point in it are not read; points outside may
             still be in the result.
+        start: the step that the run begins with, see `starts`; its first by default.
     """
-    if axis == "step":
-        return align(store.series(run, info.name, info.rank, steps=x_range), axis)
-    if info.count <= _SHORT:
-        x_range = None
-    if axis == "wall" and x_range is None:
-        return align(store.series(run, info.name, info.rank), axis)
-    axes = store.axes(run, info.rank)
-    length = _first_epoch_steps(store, run, axes) if axis == "epoch" else None
-    steps = None if x_range is None else _steps_around(axes, axis, x_range, length)
-    return align(store.series(run, info.name, info.rank, steps=steps), axis, axes, steps_per_epoch=length)
+    return read_from(store, run, info, axis, x_range, start)[0]
+
+
+def read_from(
+    store: Store,
+    run: RunInfo,
+    info: SeriesInfo,
+    axis: Axis,
+    x_range: tuple[float, float] | None,
+    start: int | None,
+) -> tuple[Aligned, float]:
+    """As `read_aligned`, and what was taken off x because of where the run begins; NaN where that is unknown."""
+    axes, length = None, None
+    if axis != "step":
+        if info.count <= _SHORT:
+            x_range = None
+        if axis != "wall" or x_range is not None:
+            axes = store.axes(run, info.rank)
+            axes = with_tokens(store, run, axes, info.rank) if axis == "tokens" else axes
+        length = _first_epoch_steps(store, run, axes) if axes is not None and axis == "epoch" else None
+    taken_off = 0.0 if start is None else shift(axes, axis, start, steps_per_epoch=length)
+    moved_back = 0.0 if math.isnan(taken_off) else taken_off
+    steps = None if x_range is None else (x_range[0] + moved_back, x_range[1] + moved_back)
+    if steps is not None and axes is not None:
+        steps = _steps_around(axes, axis, steps, length)
+    series = store.series(run, info.name, info.rank, steps=steps)
+    if start is not None:
+        series = from_start(series, start)
+    return moved(align(series, axis, axes, steps_per_epoch=length), taken_off), taken_off
 
 
 def _steps_around(

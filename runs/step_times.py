@@ -12,7 +12,7 @@ import numpy as np
 from ..db.errors import UsageError
 from ..db.records import Float64Array, Int64Array, RunInfo, Series
 from .align import last_of_each_step, look_up
-from .labels import run_labels
+from .legend import legend_labels
 from .series import resolve_runs
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def step_times_view(
     if skip is not None and skip < 0:
         raise UsageError(f"{skip} steps cannot be left out: give 0 or more.")
     infos = resolve_runs(store, runs)
-    labels = run_labels(infos)
+    labels = legend_labels(infos)
     names = (
         "step/seconds",
         "step/data_seconds",

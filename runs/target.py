@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..db.records import Axes, Float64Array, Int64Array, RunInfo, SeriesInfo
-from .align import last_of_each_step, look_up
+from .align import last_of_each_step, look_up, seen
 from .best import larger_is_better
 from .smooth import length_scale, smooth
+from .starts import from_start, moments, shift
+from .tokens import with_tokens
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -25,17 +27,21 @@ SMOOTHING = 0.9
 class Reached:
     """When a run first reached the target; NaN where that is unknown, and everywhere where it never did.
 
+    Where the run begins at a later step than its first (`starts`), everything but `step` counts from there.
+
     Attributes:
         step: the optimizer update, counted from 0; None where the target was not reached.
         samples: training samples seen by then.
         seconds: process time until then, from the start of the run, pauses between resumes left out.
         joules: of all its GPUs until then.
+        tokens: training tokens seen by then.
     """
 
     step: int | None
     samples: float
     seconds: float
     joules: float
+    tokens: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,9 +67,11 @@ class Course:
         return float(finite.max() if larger_is_better(self.info.name) else finite.min())
 
 
-def course(store: Store, run: RunInfo, info: SeriesInfo) -> Course:
-    """Read a metric of a run."""
+def course(store: Store, run: RunInfo, info: SeriesInfo, start: int | None = None) -> Course:
+    """Read a metric of a run, from the step that it begins with."""
     series = store.series(run, info.name, info.rank)
+    if start is not None:
+        series = from_start(series, start)
     kept = last_of_each_step(series.steps)
     steps, values = series.steps[kept], series.values[kept]
     if info.reduction == "batch" and len(steps) > 1:
@@ -72,7 +80,7 @@ def course(store: Store, run: RunInfo, info: SeriesInfo) -> Course:
     return Course(info=info, steps=steps, values=values)
 
 
-def reach(store: Store, run: RunInfo, course: Course, target: float) -> Reached:
+def reach(store: Store, run: RunInfo, course: Course, target: float, start: int | None = None) -> Reached:
     """When a run's metric first was as good as the target.
 
     Args:
@@ -80,6 +88,7 @@ def reach(store: Store, run: RunInfo, course: Course, target: float) -> Reached:
         run: the run.
         course: its metric.
         target: a value; as good is at most that, or at least for an accuracy and its like.
+        start: the step that the run begins with; its first by default.
     """
     values = course.values
     better = values >= target if larger_is_better(course.info.name) else values <= target
@@ -87,15 +96,21 @@ def reach(store: Store, run: RunInfo, course: Course, target: float) -> Reached:
     if not len(found):
         return Reached(step=None, samples=math.nan, seconds=math.nan, joules=math.nan)
     step = int(course.steps[found[0]])
-    axes = store.axes(run, course.info.rank)
+    axes = with_tokens(store, run, store.axes(run, course.info.rank), course.info.rank)
     at = _last_row(axes, step)
-    time = math.nan if at is None else float(axes.times[at])
-    return Reached(
-        step=step,
-        samples=float(look_up(axes.steps, axes.samples, np.array([step]))[0]) if at is not None else math.nan,
-        seconds=math.nan if at is None else float(axes.process_seconds[at]),
-        joules=joules_until(store, run, time),
+    if at is None:
+        return Reached(step=step, samples=math.nan, seconds=math.nan, joules=math.nan)
+    samples, tokens = (
+        float(look_up(axes.steps, seen(axes, axis), np.array([step]))[0])
+        - (0.0 if start is None else shift(axes, axis, start))
+        for axis in ("samples", "tokens")
     )
+    seconds, joules = float(axes.process_seconds[at]), joules_until(store, run, float(axes.times[at]))
+    if start is not None:
+        seconds -= shift(axes, "process", start)
+        _, (before, _) = moments(axes, start)
+        joules -= math.nan if start < 0 else 0.0 if math.isinf(before) else joules_until(store, run, before)
+    return Reached(step=step, samples=samples, seconds=seconds, joules=joules, tokens=tokens)
 
 
 def joules_until(store: Store, run: RunInfo, time: float = math.inf) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from .checks import Verdict as Light
 from .labels import metric_order
 from .repeats import Spread, apart, measure, siblings, spreads
 from .series import resolve_runs
+from .starts import FROM_THE_FIRST, Starts, signed
 from .step_times import step_times_view
 from .target import Reached, course, joules_until, reach
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_REPEATS = 12
 """Of each run: their step times are read, and more of them say little more about the spread."""
+TARGETS = ("val/loss", "train/loss")
+"""What runs are timed to: the first of them that every run logged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ class VerdictView:
         repeats: how many runs of the same form, itself included, each run has, by run id.
         target: metric and value of the "to target" rows, or None where the runs share no metric.
         reason: why no winner is named, or "".
+        starts: the steps that "to target" counts from, by run id, of runs that do not begin with their first step.
     """
 
     base: str
@@ -71,6 +75,7 @@ class VerdictView:
     repeats: Mapping[str, int]
     target: tuple[str, float] | None
     reason: str
+    starts: Starts = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; NaN stays NaN."""
@@ -79,6 +84,7 @@ class VerdictView:
             "repeats": dict(self.repeats),
             "target": None if self.target is None else {"metric": self.target[0], "value": self.target[1]},
             "reason": self.reason,
+            "starts": dict(self.starts),
             "quantities": [
                 {
                     "name": quantity.name,
@@ -102,6 +108,7 @@ def verdict_view(
     *,
     base: str | None = None,
     target: float | None = None,
+    starts: Starts = FROM_THE_FIRST,
 ) -> VerdictView:
     """Measure some runs against one of them.
 
@@ -112,16 +119,18 @@ def verdict_view(
         base: id of the run that ratios are taken to; the one marked as baseline, else the first.
         target: the value of `val/loss` (of `train/loss` where not every run has the former) that the runs are timed to;
             by default the best that all of them came to.
+        starts: where runs begin that do not begin with their first step: what it took to the target counts from there.
     """
     base = base or default_base(runs)
     others = siblings(store, runs, most=MOST_REPEATS)
     everyone = {run.id: run for run in (*runs, *(one for several in others.values() for one in several))}
     measured = _measure(store, tuple(everyone.values()))
-    timed, reached = _timed(store, runs, target)
+    timed, reached = _timed(store, runs, target, starts)
     for run_id, one in reached.items():
         measured[run_id] |= _known(
-            target_steps=math.nan if one.step is None else float(one.step + 1),
+            target_steps=math.nan if one.step is None else float(one.step + 1 - starts.get(run_id, 0)),
             target_samples=one.samples,
+            target_tokens=one.tokens,
             target_seconds=one.seconds,
             target_joules=one.joules,
         )
@@ -136,6 +145,7 @@ def verdict_view(
         repeats={run.id: 1 + len(others[run.id]) for run in runs},
         target=timed,
         reason=reason,
+        starts={run.id: starts[run.id] for run in runs if run.id in starts},
     )
 
 
@@ -164,6 +174,24 @@ def chosen_base(store: Store, runs: Sequence[RunInfo], reference: RunInfo | str 
     return base.id
 
 
+def target_metric(store: Store, runs: Sequence[RunInfo]) -> str | None:
+    """The metric whose value runs are timed to; None where they share none. No point is read."""
+    infos = store.series_infos([run.id for run in runs], TARGETS)
+    logged = {name: {info.run_id for info in infos if info.name == name and info.rank == 0} for name in TARGETS}
+    return next((name for name in TARGETS if len(logged[name]) == len(runs)), None)
+
+
+def counted_from(view: VerdictView, labels: Mapping[str, str]) -> str:
+    """A sentence on what "to target" counts from; "" where every run begins with its first step.
+
+    Args:
+        view: the table.
+        labels: of the runs, by id.
+    """
+    named = ", ".join(f"step {signed(step)} of {labels[run_id]}" for run_id, step in view.starts.items())
+    return f"Steps, samples, time and energy to it are counted from {named}." if named else ""
+
+
 # Name, what people read, unit, which way is better. Validation metrics come between the losses and the target.
 _LOSSES = (
     ("final train/loss", "Final train loss", None, -1),
@@ -172,6 +200,7 @@ _LOSSES = (
 _REST = (
     ("target_steps", "Steps to target", "steps", -1),
     ("target_samples", "Samples to target", "samples", -1),
+    ("target_tokens", "Tokens to target", "tokens", -1),
     ("target_seconds", "Time to target", "seconds", -1),
     ("target_joules", "Energy to target", "joules", -1),
     ("step_seconds", "Step time, median", "seconds", -1),
@@ -230,21 +259,23 @@ def _known(**values: float) -> dict[str, float]:
 
 
 def _timed(
-    store: Store, runs: Sequence[RunInfo], value: float | None
+    store: Store, runs: Sequence[RunInfo], value: float | None, starts: Starts
 ) -> tuple[tuple[str, float] | None, dict[str, Reached]]:
     """What the runs are timed to, and when each came to it.
 
     The metric is the first of the losses that every run has, the value that asked for or the best that all reached.
     """
-    infos = store.series_infos([run.id for run in runs], ("val/loss", "train/loss"))
-    for name in ("val/loss", "train/loss"):
+    infos = store.series_infos([run.id for run in runs], TARGETS)
+    for name in TARGETS:
         metric = {info.run_id: info for info in infos if info.name == name and info.rank == 0}
         if len(metric) == len(runs):
-            courses = {run.id: course(store, run, metric[run.id]) for run in runs}
+            courses = {run.id: course(store, run, metric[run.id], starts.get(run.id)) for run in runs}
             best = [one.best for one in courses.values()]
             if value is not None or not any(map(math.isnan, best)):
                 target = max(best) if value is None else value
-                return (name, target), {run.id: reach(store, run, courses[run.id], target) for run in runs}
+                return (name, target), {
+                    run.id: reach(store, run, courses[run.id], target, starts.get(run.id)) for run in runs
+                }
     return None, {}
 
 

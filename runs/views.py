@@ -16,6 +16,7 @@ from .curves import NOISE, Curve, CurvesView, curves_view
 from .difference import DifferenceView, difference_view
 from .labels import differing_keys, flatten, metric_label, metric_order, run_labels
 from .series import resolve_runs
+from .starts import Starts
 from .step_times import StepTimes, StepTimesView, step_times_view
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "Curve",
     "CurvesView",
     "DifferenceView",
+    "Starts",
     "StepTimes",
     "StepTimesView",
     "config_rows",

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -263,8 +264,15 @@ def test_dashboard_page_has_every_parameter_of_the_address():
         x_range=(0.0, 1.0),
         pair=("a", "b"),
         difference="train/loss",
+        base="a",
+        target=0.5,
+        starts=(("b", 10),),
+        splits=True,
         group="seed",
     )
+    left_out = [one.name for one in fields(CompareQuery) if getattr(everything, one.name) == one.default]
+    assert left_out == [], "what stands at its default is not in the address, and would not be asked for here"
+    assert CompareQuery.parse(everything.search()) == everything
     assert documented == re.findall(r"(\w+)=", everything.search())
 
 
@@ -279,7 +287,7 @@ def test_dashboard_page_has_every_parameter_of_the_profile():
 
 def test_export_page_has_every_figure_format_width_and_column():
     from trackside.dashboard.export import FIGURES, FORMATS, WIDTHS
-    from trackside.dashboard.figure_data import COLUMNS, DIFFERENCE_COLUMNS, STEP_TIME_COLUMNS
+    from trackside.dashboard.figure_data import COLUMNS, DIFFERENCE_COLUMNS, START_COLUMN, STEP_TIME_COLUMNS
 
     documented = {
         part.split("|")[1].strip(" `"): [name for row in table("|" + part) for name in codes(row[0])]
@@ -290,7 +298,7 @@ def test_export_page_has_every_figure_format_width_and_column():
     assert documented["--format"] == list(FORMATS)
     assert documented["--width"] == list(WIDTHS)
     curves, _, steps = page("export").split("## The CSV")[1].partition("Step times, a row")
-    assert {name for row in table(curves) for name in codes(row[0])} == {*COLUMNS, *DIFFERENCE_COLUMNS}
+    assert {name for row in table(curves) for name in codes(row[0])} == {*COLUMNS, *DIFFERENCE_COLUMNS, START_COLUMN}
     assert {name for row in table(steps) for name in codes(row[0])} == set(STEP_TIME_COLUMNS)
 
 

@@ -103,10 +103,13 @@
       return clientside.no_update;
     },
 
+    // The mark of a value that was not finite, where a click was meant for it.
+    meant: (clicked) => clicked.points.find(({ customdata: data, bbox }) => typeof data === "string" && data.startsWith("/debug?") && pressed(bbox)),
+
     // A mark on a curve, where a value was not finite → the record of it.
     follow() {
       const clicked = clientside.callback_context.triggered.map(({ value }) => value).find(Boolean);
-      const mark = clicked && clicked.points.find(({ customdata: data, bbox }) => typeof data === "string" && data.startsWith("/debug?") && pressed(bbox));
+      const mark = clicked && clientside.debug.meant(clicked);
       if (mark) {
         const [pathname, search] = mark.customdata.split("?");
         const runs = new URLSearchParams(location.search).get("runs");

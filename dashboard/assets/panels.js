@@ -13,6 +13,17 @@
 
   const chosen = (parameters, defaults) => (parameters.has("metric") ? parameters.getAll("metric").filter(Boolean) : defaults.metrics);
 
+  // Metrics whose panels are left where training and validation share one, as runs/splits.py has it.
+  const SPLITS = ["train", "val", "test"];
+  function sharing(metrics) {
+    const first = (metric) => {
+      const [split, ...quantity] = metric.split("/");
+      if (!SPLITS.includes(split)) return metric;
+      return SPLITS.map((other) => [other, ...quantity].join("/")).find((other) => metrics.includes(other));
+    };
+    return metrics.filter((metric) => first(metric) === metric);
+  }
+
   clientside.panels = {
     // Address → metrics that have a panel. Machine readings keep theirs, and hide.
     want(search, defaults, places, before) {
@@ -23,7 +34,8 @@
       const machine = [...document.querySelectorAll("#system .panel")];
       const metricOf = (panel) => panel.querySelector(".place").dataset.metric;
       machine.forEach((panel) => (panel.hidden = finding && !wanted.test(metricOf(panel))));
-      const metrics = finding ? defaults.all.filter((metric) => wanted.test(metric)) : chosen(parameters, defaults);
+      const asked = finding ? defaults.all.filter((metric) => wanted.test(metric)) : chosen(parameters, defaults);
+      const metrics = parameters.get("splits") === "1" ? sharing(asked) : asked;
       const found = metrics.length + machine.filter((panel) => !panel.hidden).length;
       const all = defaults.all.length + machine.length;
       clientside.set_props("find", { error: wanted ? null : "This is not a complete regular expression: close every bracket, or put \\ before it." });

@@ -9,7 +9,7 @@
   }
 
   function written(parameters) {
-    return "?" + parameters.toString().replaceAll("%2C", ",").replaceAll("%2F", "/");
+    return "?" + parameters.toString().replaceAll("%2C", ",").replaceAll("%2F", "/").replaceAll("%3A", ":");
   }
 
   // What Plotly says after a drag or a double click; anything else it reports is none of the address' business.
@@ -62,6 +62,8 @@
   let watcher = null;
 
   clientside.compare = {
+    position,
+
     // Resolves when the first curves are on the screen: everything else waits for that.
     begin() {
       const patience = performance.now() + 4000;
@@ -93,7 +95,7 @@
     },
 
     // Controls and zooms → address. Controls report when they appear, too: what says nothing new changes nothing.
-    toAddress(axis, smoothing, log, group, metrics, a, b, difference, base, target, find, reset, zooms, search, defaults) {
+    toAddress(axis, smoothing, log, group, splits, metrics, a, b, difference, base, target, find, reset, zooms, search, defaults) {
       if (!defaults) return clientside.no_update;
       const parameters = new URLSearchParams(search);
       const put = (key, value, normal) => (value === normal ? parameters.delete(key) : parameters.set(key, value));
@@ -107,6 +109,7 @@
         } else if (source === "smoothing.value") put("smoothing", String(smoothing), "0");
         else if (source === "log-y.checked") put("log", log ? "1" : "0", "0");
         else if (source === "group.checked") put("group", group ? "seed" : "", "");
+        else if (source === "splits.checked") put("splits", splits ? "1" : "", "");
         else if (source === "metrics.value") {
           parameters.delete("metric");
           if (String(metrics) !== String(defaults.metrics)) (metrics.length ? metrics : [""]).forEach((metric) => parameters.append("metric", metric));
@@ -132,6 +135,7 @@
         smoothing: { value: Number(parameters.get("smoothing") || 0) },
         "log-y": { checked: parameters.get("log") === "1" },
         group: { checked: parameters.get("group") === "seed" },
+        splits: { checked: parameters.get("splits") === "1" },
         metrics: { value: parameters.has("metric") ? parameters.getAll("metric").filter(Boolean) : defaults.metrics },
       };
       want.base = { value: parameters.get("base") || defaults.base };

@@ -12,6 +12,7 @@ from dash.exceptions import PreventUpdate
 
 from ...db.store import Store
 from ...runs.parity import check_parity
+from ...runs.splits import panels as in_panels
 from ..badges import pending
 from ..comparison import (
     Comparison,
@@ -21,6 +22,7 @@ from ..comparison import (
     is_system,
     load,
     metric_units,
+    offered_axes,
     point_counts,
     split_metrics,
     states_key,
@@ -28,7 +30,15 @@ from ..comparison import (
 from ..query import CompareQuery
 from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
-from . import compare_details, compare_header, compare_panels, compare_parity, compare_verdict, saved_views
+from . import (
+    compare_details,
+    compare_header,
+    compare_panels,
+    compare_parity,
+    compare_starts,
+    compare_verdict,
+    saved_views,
+)
 
 POLL_MILLISECONDS = 2000
 GROWTH = 1.05  # statistics over all steps are redone when the steps grew by this much, not at every poll
@@ -44,7 +54,8 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
     defaults = default_metrics(training)
     shown = [name for name in query.metrics if name in training] if query.metrics is not None else defaults
     units = metric_units(store, comparison)
-    panels, drawn = compare_panels.first_panels(store, comparison, query, shown, units)
+    own_panel = in_panels(shown) if query.splits else shown
+    panels, drawn = compare_panels.first_panels(store, comparison, query, own_panel, units)
     return html.Div(
         [
             dcc.Interval(id="compare-tick", interval=POLL_MILLISECONDS, disabled=not comparison.live),
@@ -61,9 +72,10 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
                 [html.Div(compare_header.header(comparison, links), id="compare-header"), saved_views.menu(store)],
                 className="with-views",
             ),
-            compare_header.toolbar(query, training, shown),
+            compare_header.toolbar(query, offered_axes(store, comparison, query.axis), training, shown),
             html.Div(_parity(store, comparison), id="parity"),
             dcc.Store(id="verdict-shown"),
+            *compare_starts.stores(),
             dcc.Store(id="wanted"),  # set by the browser: metrics whose panels there should be
             compare_panels.panel_bar(query),
             html.Div(panels, id="panels", className="panels"),
@@ -236,6 +248,7 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
 
     compare_details.register(app, source)
     compare_verdict.register(app, source)
+    compare_starts.register(app, source)
     app.clientside_callback(
         ClientsideFunction("debug", "follow"),
         Output("followed", "data"),
@@ -267,6 +280,7 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         Input("smoothing", "value", allow_optional=True),
         Input("log-y", "checked", allow_optional=True),
         Input("group", "checked", allow_optional=True),
+        Input("splits", "checked", allow_optional=True),
         Input("metrics", "value", allow_optional=True),
         Input("pair-a", "value", allow_optional=True),
         Input("pair-b", "value", allow_optional=True),

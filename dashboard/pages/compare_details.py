@@ -14,7 +14,7 @@ from dash.exceptions import PreventUpdate
 
 from ...runs.views import ConfigRow, StepTimes, StepTimesView, config_rows, difference_view, step_times_view
 from ..badges import pending
-from ..comparison import Comparison, chosen_difference, chosen_pair, load, split_metrics
+from ..comparison import Comparison, chosen_difference, chosen_pair, chosen_starts, load, split_metrics
 from ..figures import difference_figure, step_times_figure, zoomed
 from ..formats import seconds, setting
 from ..query import CompareQuery
@@ -60,8 +60,9 @@ def register(app: Dash, source: StoreSource) -> None:
         pair, metric = chosen_pair(query, comparison), chosen_difference(query, split_metrics(store, comparison)[0])
         if pair is None or metric is None:
             raise PreventUpdate
-        view = difference_view(store, *pair, metric, axis=query.axis)
-        parts = [html.P(view.reason, className="soft", role="status")]
+        view = difference_view(store, *pair, metric, axis=query.axis, starts=chosen_starts(query, comparison))
+        said = " ".join((view.reason, *view.begun))
+        parts = [html.P(said, className="soft", role="status")]
         if np.isfinite(view.difference).any():
             figure = difference_figure(
                 view,

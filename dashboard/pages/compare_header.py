@@ -17,11 +17,13 @@ from ..debug_query import debug_address
 from ..query import CompareQuery
 from ..tensorboard import TensorBoardLinks
 from ..theme import FRAMEWORK_NAMES
+from .compare_starts import start_menu
 
 AXIS_NAMES = {
     "step": "Step",
     "epoch": "Epoch",
     "samples": "Samples seen",
+    "tokens": "Tokens seen",
     "relative": "Relative time",
     "process": "Process time",
     "wall": "Wall clock (UTC)",
@@ -65,16 +67,21 @@ def _other_pages(comparison: Comparison) -> list[Component | None]:
 def chip(run: RunInfo, comparison: Comparison, links: TensorBoardLinks, path: str = "/compare") -> Component:
     """A run's colour, name, framework and state, with its links; taking it out leads to `path` with the rest."""
     label = comparison.labels[run.id]
+    entry = comparison.legend.get(run.id, label)
+    parts = [] if entry in label else entry.split(", ")
+    settings = ", ".join(part for part in parts if part != FRAMEWORK_NAMES.get(run.framework or ""))  # has a badge
     rest = CompareQuery(runs=tuple(other for other in comparison.ids if other != run.id))
     link = links.url(run)
     return html.Div(
         [
             swatch(comparison.strokes[run.id]),
             dcc.Link(label, href=f"/run?id={run.id}", className="name", title=f"{run.name} ({run.id})"),
+            html.Span(settings, className="setting", title=f"In the figures: {entry}") if settings else None,
             framework_badge(run.framework, run.backend)
             if label != FRAMEWORK_NAMES.get(run.framework or "")
             else html.Span(run.name, className="soft name"),
             state_badge(run.state),
+            start_menu(run, label) if path == "/compare" else None,
             html.A(
                 ["TensorBoard", icon("external")],
                 href=link,
@@ -119,12 +126,12 @@ def _failure(run: RunInfo, label: str) -> Component:
     )
 
 
-def axis_choice(id: str, axis: Axis) -> Component:
-    """The field that chooses the horizontal axis."""
+def axis_choice(id: str, axis: Axis, axes: Sequence[Axis]) -> Component:
+    """The field that chooses the horizontal axis, which is one of `axes`."""
     choice = dmc.Select(
         id=id,
         label="Horizontal axis",
-        data=[{"value": value, "label": label} for value, label in AXIS_NAMES.items()],
+        data=[{"value": value, "label": label} for value, label in AXIS_NAMES.items() if value in axes],
         value=axis,
         allowDeselect=False,
         size="xs",
@@ -132,11 +139,11 @@ def axis_choice(id: str, axis: Axis) -> Component:
     return html.Div(choice, className="field")
 
 
-def toolbar(query: CompareQuery, metrics: Sequence[str], shown: Sequence[str]) -> Component:
+def toolbar(query: CompareQuery, axes: Sequence[Axis], metrics: Sequence[str], shown: Sequence[str]) -> Component:
     """What decides how the curves are drawn; every control has its place in the URL."""
     return html.Div(
         [
-            axis_choice("axis", query.axis),
+            axis_choice("axis", query.axis, axes),
             html.Div(
                 [
                     html.Span("Smoothing", className="label", id="smoothing-label"),
@@ -163,6 +170,9 @@ def toolbar(query: CompareQuery, metrics: Sequence[str], shown: Sequence[str]) -
                 className="field wide",
             ),
             html.Div(dmc.Switch(id="log-y", label="Log scale", checked=query.log_y, size="sm"), className="switch"),
+            html.Div(
+                dmc.Switch(id="splits", label="Join train and val", checked=query.splits, size="sm"), className="switch"
+            ),
             html.Div(
                 dmc.Switch(id="group", label="Mean over seeds", checked=query.group is not None, size="sm"),
                 className="switch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -12,8 +13,10 @@ from dash.development.base_component import Component
 from ...db.store import Store
 from ...runs.groups import grouped
 from ...runs.labels import metric_label
-from ...runs.views import CurvesView, curves_view
-from ..comparison import Comparison, load, point_counts
+from ...runs.splits import in_one_panel, joined
+from ...runs.verdict import target_metric
+from ...runs.views import CurvesView, curves_view, metric_names
+from ..comparison import Comparison, chosen_starts, load, point_counts
 from ..deltas import delta, digests
 from ..figures import Figure, curves_figure, zoomed
 from ..notes import panel_note
@@ -27,6 +30,12 @@ GRAPH_CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": False
 
 def panel_view(store: Store, comparison: Comparison, query: CompareQuery, metric: str) -> CurvesView:
     """The view that a panel draws, and that its download draws again."""
+    if query.splits:
+        logged = metric_names(store, comparison.runs)
+        several = in_one_panel(metric, logged)
+        if len(several) > 1:
+            alone = replace(query, splits=False)
+            return joined([panel_view(store, comparison, alone, one) for one in several])
     view = curves_view(
         store,
         comparison.runs,
@@ -35,7 +44,10 @@ def panel_view(store: Store, comparison: Comparison, query: CompareQuery, metric
         x_range=query.x_range,
         buckets=BUCKETS,
         smoothing=query.smoothing,
+        starts=chosen_starts(query, comparison),
     )
+    if query.target is not None and metric == target_metric(store, comparison.runs):
+        view = replace(view, target=query.target)
     return grouped(view, comparison.runs, query.group) if query.group else view
 
 
@@ -105,7 +117,7 @@ def changed_panels(
     record = Patch()
     changed = False
     for metric in metrics:
-        key, shown = _key(query, counts.get(metric, 0)), drawn.get(metric)
+        key, shown = _key(query, _count(query, counts, metric)), drawn.get(metric)
         if shown is not None and shown["key"] == key:
             figures.append(no_update)
             notes.append(no_update)
@@ -186,14 +198,21 @@ def _drawn(
         dcc.Graph(id={"type": "panel", "metric": metric}, figure=figure, config=GRAPH_CONFIG),
         html.P(panel_note(view, comparison.labels), id={"type": "note", "metric": metric}, className="note"),
     ]
-    return content, {"key": _key(query, counts.get(metric, 0)), "digests": digests(figure)}
+    return content, {"key": _key(query, _count(query, counts, metric)), "digests": digests(figure)}
 
 
 def _figure(view: CurvesView, comparison: Comparison, query: CompareQuery) -> Figure:
-    last = max((run.last_step or 0 for run in comparison.runs), default=0)
+    starts = chosen_starts(query, comparison)
+    last = max((run.last_step - starts.get(run.id, 0) for run in comparison.runs if run.last_step), default=0)
     figure = curves_figure(view, comparison.strokes, log_y=query.log_y, last_step=last)
     return zoomed(figure, query.axis, query.x_range)
 
 
+def _count(query: CompareQuery, counts: Mapping[str, int], metric: str) -> int:
+    """Points of all that a panel shows."""
+    return sum(counts.get(one, 0) for one in (in_one_panel(metric, counts) if query.splits else (metric,)))
+
+
 def _key(query: CompareQuery, count: int) -> str:
-    return f"{query.axis}|{query.smoothing}|{query.log_y}|{query.x_range}|{query.group}|{count}"
+    drawn = (query.axis, query.smoothing, query.log_y, query.x_range, query.group, query.starts, query.splits)
+    return "|".join(map(str, (*drawn, count)))

@@ -13,10 +13,10 @@ from dash.exceptions import PreventUpdate
 
 from ...runs.parity import check_parity
 from ...runs.protocol import protocol
-from ...runs.verdict import Quantity, VerdictView, verdict_view
+from ...runs.verdict import Quantity, VerdictView, counted_from, verdict_view
 from ...runs.verdict import default_base as unchosen_base
 from ..badges import pending
-from ..comparison import Comparison, load
+from ..comparison import Comparison, chosen_starts, load
 from ..formats import number
 from ..formats import quantity as written
 from ..query import CompareQuery
@@ -42,7 +42,7 @@ def register(app: Dash, source: StoreSource) -> None:
         _: int, search: str, __: int, ___: str, ____: int, runs: list[str], shown: list[Any] | None
     ) -> tuple[Component, list[Any]]:
         query = CompareQuery.parse(search)
-        asked = [query.base, query.target]
+        asked = [query.base, query.target, [list(one) for one in query.starts]]
         moved = ctx.triggered_id == "url" and len(ctx.triggered) == 1  # an axis, a zoom: nothing to do with this
         if list(query.runs) != runs or (moved and asked == shown):
             raise PreventUpdate
@@ -56,8 +56,9 @@ def register(app: Dash, source: StoreSource) -> None:
             parity,
             base=query.base if query.base in ids else None,
             target=query.target,
+            starts=chosen_starts(query, comparison),
         )
-        return table(view, comparison), asked
+        return table(view, comparison, chosen=query.target is not None), asked
 
 
 def section(comparison: Comparison, query: CompareQuery) -> Component:
@@ -106,8 +107,14 @@ def default_base(comparison: Comparison, query: CompareQuery) -> str:
     return unchosen_base(comparison.runs)
 
 
-def table(view: VerdictView, comparison: Comparison) -> Component:
-    """A row a quantity, a column a run."""
+def table(view: VerdictView, comparison: Comparison, *, chosen: bool = False) -> Component:
+    """A row a quantity, a column a run.
+
+    Args:
+        view: what it holds.
+        comparison: the runs.
+        chosen: somebody chose the target; the browser draws it as a line to drag (`target.js`) either way.
+    """
     several = len(comparison.runs) > 1
     head = html.Tr(
         [
@@ -128,8 +135,11 @@ def table(view: VerdictView, comparison: Comparison) -> Component:
     body = [_row(quantity, view, comparison) for quantity in view.quantities]
     if not body:
         return html.P("None of these runs has logged anything to judge by yet.", className="card-body soft")
+    metric, value = view.target or ("", math.nan)
+    target = {"data-target": metric, "data-value": repr(value), "data-chosen": "1" if chosen else ""}
     return html.Div(
         [
+            html.Div(id="target-shown", hidden=True, **target),
             html.P(view.reason, className="card-body verdict-reason", role="status") if view.reason else None,
             html.Div(
                 html.Table([html.Thead(head), html.Tbody(body)], className="plain quantities"), className="scroll"
@@ -167,6 +177,8 @@ def footnotes(view: VerdictView, comparison: Comparison) -> list[str]:
         metric, value = view.target
         smoothed = ", smoothed over a hundredth of the steps" if metric.startswith("train/") else ""
         sentences.append(f"To target: until {metric} is as good as {number(value)}{smoothed}.")
+        if counted := counted_from(view, comparison.labels):
+            sentences.append(counted)
     if len(comparison.runs) > 1:
         sentences.append(_about_repeats(view.repeats, comparison))
     sentences += [f"{comparison.labels[run.id]}: {protocol(run)}." for run in comparison.runs[:6]]

@@ -14,7 +14,7 @@ from dash.exceptions import PreventUpdate
 
 from ...db.store import Store
 from ...runs.align import Axis
-from ..comparison import Comparison, is_system, load, states_key
+from ..comparison import Comparison, is_system, load, offered_axes, states_key
 from ..query import AXES, CompareQuery
 from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
@@ -29,7 +29,7 @@ def system_query(search: str | None) -> CompareQuery:
     """Read `?runs=a,b&axis=step&x=0,10`: as on Compare, with the time since the start as its own default axis."""
     asked = parse_qs((search or "").removeprefix("?")).get("axis", [""])[-1]
     axis: Axis = next((known for known in AXES if known == asked), "relative")
-    return replace(CompareQuery.parse(search), axis=axis, smoothing=0.0, log_y=False)
+    return replace(CompareQuery.parse(search), axis=axis, smoothing=0.0, log_y=False, starts=(), target=None)
 
 
 def system_address(run_ids: Sequence[str]) -> str:
@@ -53,7 +53,7 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
             dcc.Store(id="system-states", data=states_key(comparison)),
             dcc.Store(id="system-drawn", data=drawn),
             html.Div(_header(comparison, links), id="system-header"),
-            _toolbar(query),
+            _toolbar(query, offered_axes(store, comparison, query.axis)),
             html.Div(body, id="system-body"),
             html.Div(_table(store, comparison), id="system-table"),
         ]
@@ -69,12 +69,12 @@ def _header(comparison: Comparison, links: TensorBoardLinks) -> list[Component]:
     ]
 
 
-def _toolbar(query: CompareQuery) -> Component:
+def _toolbar(query: CompareQuery, axes: Sequence[Axis]) -> Component:
     reset = html.Button(
         "Reset zoom", id="system-reset", className="button", disabled=query.x_range is None, type="button"
     )
     return html.Div(
-        [axis_choice("system-axis", query.axis), reset],
+        [axis_choice("system-axis", query.axis, axes), reset],
         className="toolbar",
         role="toolbar",
         **{"aria-label": "How the curves are drawn"},

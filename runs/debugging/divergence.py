@@ -262,7 +262,7 @@ class _Comparison:
         for run, name in zip(self._runs, (one, other), strict=True):
             series = self._store.series(run, name)
             found.append(Aligned(series.steps.astype(np.float64), series.values, series.steps))
-        return pair_by_step(*found)
+        return pair_by_step(found[0], found[1])
 
     def _noise(self, pair: Pair) -> Float64Array:
         """What the measured noise of the loss, as a share of the loss, would be of these values; zeros without one."""

@@ -403,6 +403,75 @@ def test_marks_band_and_ghost_have_a_legend_entry_only_where_they_are_drawn() ->
     assert extras <= set(svg_texts(render(view_of(full), "svg")))
 
 
+def test_a_run_that_begins_late_is_named_under_the_axis_of_every_drawing(store: Store, tmp_path: Path) -> None:
+    references = ["digits-torch", "digits-keras"]
+    runs = [store.run(one) for one in references]
+    begun = {runs[1].id: 30}
+    for figure in ("loss", "difference"):
+        view = figure_view(store, runs, figure, starts=begun)
+        assert "TensorFlow from its step 30" in svg_texts(render(view, "svg", runs=runs))
+        assert r"\footnotesize TensorFlow from its step 30" in render(view, "tex", runs=runs).decode()
+        plain = figure_view(store, runs, figure)
+        assert not any("from its step" in text for text in svg_texts(render(plain, "svg", runs=runs)))
+    first, other = (
+        [
+            path.read_bytes()
+            for path in export(
+                store, references, figures=["loss"], formats=["csv", "svg"], directory=tmp_path / name, starts=[start]
+            )
+        ]
+        for name, start in (("by-name", "digits-keras:30"), ("by-id", f"{runs[1].id}:30"))
+    )
+    assert first == other
+    head, *rows = csv.reader(io.StringIO(first[0].decode()))
+    assert head[-1] == "start"
+    assert [row[-1] for row in rows] == [""] * STEPS + ["30"] * (STEPS - 30)
+    assert float(rows[STEPS][head.index("x")]) == 0.0
+
+
+def test_a_target_is_a_line_in_the_figure_of_its_metric_alone(store: Store) -> None:
+    runs = [store.run("digits-torch"), store.run("digits-keras")]
+    view = figure_view(store, runs, "loss", target=0.5)
+    assert "target 0.5" in svg_texts(render(view, "svg", runs=runs))
+    assert "target 0.5" in svg_texts(render(view, "svg", runs=runs, log_y=True))
+    assert "axis cs:0,0.5" in render(view, "tex", runs=runs).decode()
+    assert "target 0.5" not in svg_texts(render(figure_view(store, runs, "cpu", target=0.5), "svg", runs=runs))
+    assert "target 0.5" not in svg_texts(render(figure_view(store, runs, "loss"), "svg", runs=runs))
+    assert render(view, "csv", runs=runs) == render(figure_view(store, runs, "loss"), "csv", runs=runs)
+
+
+def test_a_legend_names_what_differs(sqlite_url: str) -> None:
+    for name, rate in (("a run with a long name", 0.1), ("another run with a long name", 0.01)):
+        with trackside.start_run(name=name, store=sqlite_url, config={"lr": rate, "batch_size": 32}) as run:
+            for step in range(5):
+                run.log({"train/loss": 1.0, "step/seconds": 0.1}, step=step)
+    with trackside.open_store(sqlite_url) as opened:
+        runs = opened.runs()
+        for figure in ("loss", "step-time"):
+            texts = svg_texts(render(figure_view(opened, runs, figure), "svg", runs=runs))
+            assert {"lr=0.1", "lr=0.01"} <= set(texts)
+        texts = svg_texts(render(figure_view(opened, runs, "difference"), "svg", runs=runs))
+        assert "lr=0.01 − lr=0.1" in texts or "lr=0.1 − lr=0.01" in texts
+
+
+def test_splits_share_a_figure_with_a_dash_each(sqlite_url: str) -> None:
+    for name in ("one", "two"):
+        with trackside.start_run(name=name, store=sqlite_url) as run:
+            for step in range(5):
+                run.log({"train/loss": 1.0 + step, "val/loss": 2.0 + step}, step=step)
+    with trackside.open_store(sqlite_url) as opened:
+        runs = opened.runs()
+        for figure in ("loss", "val/loss"):
+            view = figure_view(opened, runs, figure, splits=True)
+            texts = svg_texts(render(view, "svg", runs=runs))
+            assert {"one", "two", "training", "validation", "Loss"} <= set(texts)
+        tex = render(view, "tex", runs=runs).decode()
+        assert [tex.count(f", {dash}, thick") for dash in ("solid", "dashed")] == [2, 2]
+        assert "one, validation" in tex
+        assert {row["metric"] for row in rows(render(view, "csv", runs=runs))} == {"train/loss", "val/loss"}
+        assert "validation" not in svg_texts(render(figure_view(opened, runs, "loss"), "svg", runs=runs))
+
+
 def test_a_logarithmic_axis_leaves_out_what_is_not_positive_and_says_so() -> None:
     view = view_of(curve([1.0, 0.0, -5.0, 100.0]))
     texts = svg_texts(render(view, "svg", log_y=True))

@@ -279,3 +279,25 @@ def test_colours_are_distinct_and_come_round_again() -> None:
     colors = run_colors([str(place) for place in range(len(RUN_COLORS) + 1)])
     assert len(set(RUN_COLORS)) == len(RUN_COLORS)
     assert colors["0"] == colors[str(len(RUN_COLORS))]
+
+
+def test_where_splits_share_a_panel_the_dash_is_the_split_and_the_name_says_so() -> None:
+    alone = curves_figure(view(curve(), curve("b", metric="val/loss")), STROKES)
+    assert [trace["line"]["dash"] for trace in alone["data"][LINE::4]] == ["solid", "solid"]
+    both = view(curve(), curve(metric="val/loss"), splits=("train", "val"))
+    lines = curves_figure(both, STROKES)["data"][LINE::4]
+    assert [trace["line"]["dash"] for trace in lines] == ["solid", "dash"]
+    assert [trace["name"] for trace in lines] == ["a", "a, validation"]
+    assert {trace["line"]["color"] for trace in lines} == {COLORS["a"]}
+    assert panel_note(both, {"a": "a"}).startswith("Full: training; dashed: validation.")
+
+
+def test_a_shifted_run_is_named_under_the_axis_and_its_marks_lead_to_its_own_step() -> None:
+    shifted = view(curve(nan_x=np.array([3.0]), start=10), x_note="a from its step 10", begun=("a begins there.",))
+    figure = curves_figure(shifted, STROKES)
+    assert "a from its step 10" in figure["layout"]["xaxis"]["title"]["text"]
+    assert figure["layout"]["margin"]["b"] > curves_figure(view(curve()), STROKES)["layout"]["margin"]["b"]
+    assert figure["data"][MARKS]["customdata"] == ["/debug?record=a:13"]
+    assert "a begins there." in panel_note(shifted, {"a": "a"})
+    many = view(curve(), begun=tuple(f"{n} begins there." for n in range(9)))
+    assert panel_note(many, {"a": "a"}) == "0 begins there. 8 more runs begin at another step than their first."

@@ -141,3 +141,15 @@ def test_tables_are_exported_beside_figures(pair, sqlite_url, tmp_path):
             export(store, pair, tables=["pie"], formats=["csv"], directory=tmp_path)
         with pytest.raises(UsageError, match="name at least two"):
             make_table(store, [store.run(pair[0])], "parity")
+
+
+def test_a_report_says_where_runs_begin_and_which_is_which_in_the_figures(train_on, sqlite_url):
+    one, other = train_on(sqlite_url, "first run"), train_on(sqlite_url, "second run", rate=0.2)
+    with trackside.open_store(sqlite_url) as store:
+        plain = report(store, [one, other]).decode()
+        page = report(store, [one, other], starts={other: 20}, target=0.5).decode()
+    assert "begins at its step" not in plain
+    assert "lr=0.2 begins at its step 20: 20 steps are taken off its x." in page
+    assert "<strong>second run</strong> (lr=0.2 in the figures)" in page
+    assert "counted from step 20 of second run" in page
+    assert "Steps are counted from where each run begins." in page

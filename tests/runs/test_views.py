@@ -14,6 +14,7 @@ from trackside.db.errors import RunNotFoundError, UsageError
 from trackside.db.store import Store, open_store
 from trackside.runs import step_times
 from trackside.runs.align import align
+from trackside.runs.tokens import with_tokens
 from trackside.runs.views import (
     AXES,
     config_rows,
@@ -46,9 +47,8 @@ def train(
 ):
     """A run that logged as a tracker does; `add` is added to the loss, by step."""
     properties = {} if framework is None else {"framework": framework}
-    with trackside.start_run(
-        name=name, store=store.url.render_as_string(hide_password=False), properties=properties
-    ) as run:
+    url = store.url.render_as_string(hide_password=False)
+    with trackside.start_run(name=name, store=url, config={"tokens_per_sample": 16}, properties=properties) as run:
         run.describe("step/seconds", "seconds")
         run.describe("gpu0/power_watts", "watts", "sample")
         for step in range(0, steps, every):
@@ -103,7 +103,7 @@ def test_all_curves_of_a_panel_share_one_grid_and_keep_their_extremes(store):
 def test_a_zoom_shows_every_point_of_its_range_on_every_axis(store, axis, monkeypatch):
     monkeypatch.setattr("trackside.runs.series._SHORT", 10)  # so that the range is looked up, as in a long series
     run = train(store, "one", add={205: 9.0})
-    whole = align(store.series(run, "train/loss"), axis, store.axes(run))
+    whole = align(store.series(run, "train/loss"), axis, with_tokens(store, run, store.axes(run)))
     low, high = float(whole.x[200]), float(whole.x[210])
     view = curves_view(store, [run], "train/loss", axis=axis, x_range=(low, high), buckets=10_000)
     (part,) = view.curves

@@ -92,6 +92,7 @@ def load(settings: Settings) -> Problem:
             "schedule": "warm-up, cosine",
             "weight_decay": WEIGHT_DECAY,
             "clip_norm": CLIP_NORM,
+            "tokens_per_sample": CONTEXT,
             "data": {"name": "Python documentation, by character", "context": CONTEXT, "text_sha256": SHA256},
         },
     )

@@ -58,6 +58,7 @@ def character_problem(settings: Settings, weights: Weights) -> Problem:
             "learning_rate": LEARNING_RATE,
             "schedule": "cosine",
             "clip_norm": CLIP_NORM,
+            "tokens_per_sample": CONTEXT,
             "data": {"name": "Python documentation, by character", "context": CONTEXT, "text_sha256": SHA256},
         },
     )

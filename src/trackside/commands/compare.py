@@ -22,6 +22,13 @@ BaseOption = Annotated[
 TargetOption = Annotated[
     float | None, typer.Option("--target", help="The loss that runs are timed to; by default the best all reached.")
 ]
+StartOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--start", metavar="RUN:STEP", help="The step that a run begins with, if not its first; repeat for several."
+    ),
+]
+SplitsOption = Annotated[bool, typer.Option("--splits", help="Training and validation of a quantity in one figure.")]
 
 VERDICT_STYLES = {"green": "green", "amber": "yellow", "red": "red"}
 # Not by colour alone: in a pipe, a log or with NO_COLOR there is none.
@@ -32,6 +39,7 @@ def compare(
     runs: References,
     base: BaseOption = None,
     target: TargetOption = None,
+    start: StartOption = None,
     json: JSONOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -40,9 +48,14 @@ def compare(
     Example: trackside compare torch-3f2a tensorflow-81cc --json
     """
     from ..runs.compare import compare as compare_runs
+    from ..runs.series import resolve_runs
+    from ..runs.starts import chosen_starts
 
     with the_store(store) as opened:
-        compared = compare_runs(opened, runs, base=base, target=target)
+        infos = resolve_runs(opened, runs)
+        compared = compare_runs(
+            opened, infos, base=base, target=target, starts=chosen_starts(opened, infos, start or ())
+        )
     result = compared.to_json()
     if json:
         print_json(result)
@@ -82,7 +95,7 @@ def export(
     directory: Annotated[
         Path, typer.Option("--directory", "-o", help="Folder for the files; made if missing.")
     ] = Path(),
-    axis: Annotated[str, typer.Option(help="step, epoch, samples, relative, process or wall.")] = "step",
+    axis: Annotated[str, typer.Option(help="step, epoch, samples, tokens, relative, process or wall.")] = "step",
     smoothing: Annotated[float, typer.Option(min=0.0, max=0.999, help="0 none, towards 1 stronger.")] = 0.0,
     log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
     group: Annotated[
@@ -92,6 +105,8 @@ def export(
     dpi: Annotated[int, typer.Option(min=30, max=1200, help="Of a PNG.")] = 300,
     base: BaseOption = None,
     target: TargetOption = None,
+    start: StartOption = None,
+    splits: SplitsOption = False,
     store: StoreOption = None,
 ) -> None:
     """Write figures and tables for a report, and the data of exactly the points drawn.
@@ -119,6 +134,8 @@ def export(
             width=width,
             dpi=dpi,
             group=group,
+            starts=tuple(start or ()),
+            splits=splits,
         )
     for path in written:
         out.print(str(path), markup=False, soft_wrap=True)
@@ -135,11 +152,13 @@ def report(
         list[str] | None,
         typer.Option("--figure", help="As for export; repeat for several. By default the usual ones."),
     ] = None,
-    axis: Annotated[str, typer.Option(help="step, epoch, samples, relative, process or wall.")] = "step",
+    axis: Annotated[str, typer.Option(help="step, epoch, samples, tokens, relative, process or wall.")] = "step",
     smoothing: Annotated[float, typer.Option(min=0.0, max=0.999, help="0 none, towards 1 stronger.")] = 0.0,
     log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
     base: BaseOption = None,
     target: TargetOption = None,
+    start: StartOption = None,
+    splits: SplitsOption = False,
     store: StoreOption = None,
 ) -> None:
     """Write one page about some runs that opens anywhere: parity, verdict, figures, configuration, your words.
@@ -149,15 +168,18 @@ def report(
     try:
         from ..dashboard.export import write_file
         from ..dashboard.report import report as make_report
+        from ..runs.series import resolve_runs
+        from ..runs.starts import chosen_starts
     except ModuleNotFoundError as error:
         raise StoreError(f"A report needs {error.name}: pip install 'trackside[export]'.") from error
 
     if file.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"A report is an HTML page, and {file} is not named like one: end its name in .html.")
     with the_store(store) as opened:
+        infos = resolve_runs(opened, runs)
         content = make_report(
             opened,
-            runs,
+            infos,
             title=title,
             text=_own_words(text),
             figures=tuple(figure) if figure else None,
@@ -166,6 +188,8 @@ def report(
             log_y=log_y,
             base=base,
             target=target,
+            starts=chosen_starts(opened, infos, start or ()),
+            splits=splits,
         )
     out.print(str(write_file(file, content)), markup=False, soft_wrap=True)
 
@@ -181,9 +205,10 @@ def _own_words(text: str) -> str:
 
 
 def _axis(name: str) -> Any:
-    axes = ("step", "epoch", "samples", "relative", "process", "wall")
-    if name not in axes:
-        raise UsageError(f"There is no axis {name!r}: use one of {', '.join(axes)}.")
+    from ..runs.align import AXES
+
+    if name not in AXES:
+        raise UsageError(f"There is no axis {name!r}: use one of {', '.join(AXES)}.")
     return name
 
 
@@ -206,6 +231,8 @@ def _print_parity(parity: dict[str, Any], labels: dict[str, str]) -> None:
 
 
 def _print_verdict(view: VerdictView, labels: dict[str, str]) -> None:
+    from ..runs.verdict import counted_from
+
     if view.reason:
         out.print(f"[bold]{view.reason}[/]")
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -217,6 +244,8 @@ def _print_verdict(view: VerdictView, labels: dict[str, str]) -> None:
     out.print(table)
     if view.target is not None:
         out.print(f"To target: until {escape(view.target[0])} is as good as {number(view.target[1])}.", style="dim")
+        if counted := counted_from(view, labels):
+            out.print(escape(counted), style="dim")
     alone = [escape(labels[run]) for run, count in view.repeats.items() if count < 2]
     if alone:
         out.print(
