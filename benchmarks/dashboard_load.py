@@ -4,7 +4,8 @@ First paints are ratios of two pages of our own that take turns in headless Chro
 Runs with a thousand runs against an empty store; Compare with two long series against ten short ones. Requests are
 those that the page itself sent, caught in the browser and sent again without it: what is timed is the answer alone,
 over a kept-alive connection on the same machine. Sorting and filtering Runs happens in the browser; what the server is
-asked for is the rows, with the page and every two seconds after, so that is timed.
+asked for is the rows that changed, every two seconds, so that is timed: while nothing does, and with a run that gets a
+point before every question.
 """
 
 from __future__ import annotations
@@ -129,6 +130,14 @@ def fill(store: Store, name: str, metrics: list[str], points: int) -> str:
         count = min(BATCH_POINTS, points - start)
         writer.write(count, end=start + count == points)
     return name
+
+
+def training(store: Store, asker: Asker, body: str, plan: Plan) -> Iterator[float]:
+    """Seconds of each request for the rows while one run gets a point before every one of them."""
+    writer = Writer(store, "training", ["train/loss", "val/loss", "step/seconds"])
+    for _ in range(plan.requests):
+        writer.write(1)
+        yield asker.seconds(body)
 
 
 @contextmanager
@@ -299,6 +308,9 @@ def measure(size: Size) -> Report:
         tick = caught(chromium, full.url, ROWS, TICK)
         asker = Asker(many_address)
         found = [answered(f"rows of {plan.runs:,} runs", [asker.seconds(tick) for _ in range(plan.requests)], 0.1)]
+        found.append(
+            answered(f"rows of {plan.runs:,} runs, one training", list(training(many, asker, tick, plan)), 0.1)
+        )
         zoom = caught(chromium, longs.url, PANELS, "begun.data")
         asker = Asker(curves_address)
         taken = [asker.seconds(body) for body in zooms(zoom, plan.long, plan.requests)]

@@ -22,6 +22,7 @@ from .pages import claims, compare, debug, profile, run, runs, runs_trash, saved
 from .profile_reader import ProfileReader
 from .profile_routes import add_profile_routes
 from .query import CompareQuery, RunQuery
+from .run_table import RunTable
 from .scripts import page_scripts
 from .security import check_binding, protect
 from .source import StoreSource
@@ -71,6 +72,7 @@ def create_app(
     check_binding(host, token)
     source = StoreSource(store_url)
     reader = ProfileReader(source)
+    table = RunTable(source)
     links = TensorBoardLinks(tensorboard_url, tensorboard_folder)
     server = Flask("trackside.dashboard", static_folder=None)
     app = Dash(
@@ -86,10 +88,10 @@ def create_app(
         on_error=_say_error,
         enable_mcp=False,
     )
-    app.interpolate_index = page_scripts(app.interpolate_index, lambda: request.path)
+    app.interpolate_index = page_scripts(app.interpolate_index, lambda: request.path, lambda: table.has_rows)
     app.layout = _shell(links)
-    _route(app, source, reader, links)
-    runs.register(app, source)
+    _route(app, source, table, reader, links)
+    runs.register(app, table)
     saved_views.register(app, source)
     compare.register(app, source, links)
     run.register(app, source, links)
@@ -149,7 +151,7 @@ def _shell(links: TensorBoardLinks) -> Component:
     )
 
 
-def _route(app: Dash, source: StoreSource, reader: ProfileReader, links: TensorBoardLinks) -> None:
+def _route(app: Dash, source: StoreSource, table: RunTable, reader: ProfileReader, links: TensorBoardLinks) -> None:
     @app.callback(
         Output("page", "children"),
         Output("page-key", "data"),
@@ -168,7 +170,7 @@ def _route(app: Dash, source: StoreSource, reader: ProfileReader, links: TensorB
             if path in ("/", "/runs") and runs_trash.is_trash(search or ""):
                 return runs_trash.layout(source), key
             if path in ("/", "/runs"):
-                return runs.layout(source, search or ""), key
+                return runs.layout(table, search or ""), key
             if path == "/compare":
                 return compare.layout(source, links, search or ""), key
             if path == "/run":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zlib import crc32
@@ -30,12 +30,18 @@ def run_rows(store: Store, columns: Sequence[Column] = (), runs: Sequence[RunInf
         runs: the runs, where they have been read already.
     """
     runs = store.runs() if runs is None else runs
-    names = {*NAMES, *(column.name for column in columns if column.source != "config")}
-    infos: dict[str, list[SeriesInfo]] = {}
-    for info in store.series_infos([run.id for run in runs], names):
-        infos.setdefault(info.run_id, []).append(info)
+    infos = series_of(store, [run.id for run in runs], columns)
     now = datetime.now(UTC)
-    return [run_row(run, infos.get(run.id, []), now, columns) for run in runs]
+    return [run_row(run, infos[run.id], now, columns) for run in runs]
+
+
+def series_of(store: Store, run_ids: Sequence[str], columns: Sequence[Column] = ()) -> dict[str, list[SeriesInfo]]:
+    """Summaries of the series that rows are made of, by run id; an entry for each of the runs asked for."""
+    names = {*NAMES, *(column.name for column in columns if column.source != "config")}
+    found: dict[str, list[SeriesInfo]] = {run_id: [] for run_id in run_ids}
+    for info in store.series_infos(run_ids, names):
+        found[info.run_id].append(info)
+    return found
 
 
 def run_row(run: RunInfo, infos: Sequence[SeriesInfo], now: datetime, columns: Sequence[Column] = ()) -> Row:
@@ -106,22 +112,28 @@ def row_digest(row: Row) -> str:
     return f"{crc32(orjson.dumps({key: value for key, value in row.items() if key != 'duration'})):x}"
 
 
-def transaction(rows: Sequence[Row], shown: dict[str, str]) -> dict[str, Any] | None:
+def transaction(
+    rows: Sequence[Row], shown: Mapping[str, str], digests: Mapping[str, str] | None = None
+) -> dict[str, Any] | None:
     """What turns the rows a page shows into these: AG Grid's row transaction, or None where nothing changed.
 
     Args:
         rows: what should be shown.
         shown: digest of each row shown, by run id.
+        digests: of these rows, by run id, where they are known.
     """
-    present = {row["id"] for row in rows}
-    change = {
+    if digests is None:
+        digests = {row["id"]: row_digest(row) for row in rows}
+    if digests == shown:
+        return None
+    change: dict[str, Any] = {
         "add": [row for row in rows if row["id"] not in shown],
-        "update": [row for row in rows if shown.get(row["id"], row_digest(row)) != row_digest(row)],
-        "remove": [{"id": run_id} for run_id in shown if run_id not in present],
+        "update": [row for row in rows if row["id"] in shown and shown[row["id"]] != digests[row["id"]]],
+        "remove": [{"id": run_id} for run_id in shown if run_id not in digests],
     }
     if change["add"]:
-        change["addIndex"] = 0  # type: ignore[assignment]  # the newest stand on top
-    return change if any(change[key] for key in ("add", "update", "remove")) else None
+        change["addIndex"] = 0  # the newest stand on top
+    return change
 
 
 def _non_finite(infos: Iterable[SeriesInfo]) -> str | None:

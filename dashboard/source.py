@@ -6,6 +6,9 @@ from threading import Lock
 
 from ..db.store import Store, open_store
 
+KEEP_BYTES = 64_000_000
+"""Of points that were drawn before: eight series of a million steps, so that zooming into them need not read again."""
+
 
 class StoreSource:
     """Hands out one open store. A failed opening is tried again at the next request, so the page recovers by itself.
@@ -27,7 +30,7 @@ class StoreSource:
         """
         with self._lock:
             if self._store is None:
-                self._store = open_store(self.url)
+                self._store = open_store(self.url, keep_bytes=KEEP_BYTES)
             return self._store
 
     def close(self) -> None:

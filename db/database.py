@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Engine, func, select, text
 
 from . import ingest, schema
 from .engine import display_url, make_engine, plain_errors, resolve_url
 from .errors import StoreError
 from .models import AxisSegment
 from .models import Journal as JournalRow
+
+# Which transactions can be seen: the same text, the same rows. A replica that replays them does not say.
+_POSTGRESQL_VERSION = text(
+    "SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE CAST(txid_current_snapshot() AS text) END"
+)
 
 
 class Database:
@@ -24,6 +30,9 @@ class Database:
     def __init__(self, url: str | None = None) -> None:
         self.url = resolve_url(url)
         self.engine = make_engine(self.url)
+        self._postgresql = self.url.get_backend_name() == "postgresql"
+        self._watching: Engine | None = None
+        self._lock = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -39,6 +48,8 @@ class Database:
     def close(self) -> None:
         """Release the connections."""
         self.engine.dispose()
+        if self._watching is not None:
+            self._watching.dispose()
 
     def prepare(self) -> None:
         """Create the file and the tables, or upgrade them.
@@ -46,7 +57,7 @@ class Database:
         Raises:
             StoreError: if that cannot be done.
         """
-        if self.url.get_backend_name() == "sqlite":
+        if not self._postgresql:
             folder = Path(str(self.url.database)).parent
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -61,8 +72,11 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that reads one consistent state."""
-        with plain_errors(self.url), self.engine.connect() as connection, connection.begin():
-            yield connection
+        with plain_errors(self.url), self.engine.connect() as connection:
+            if self._postgresql:  # where every statement would otherwise see what was committed before it
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -73,6 +87,24 @@ class Database:
             connection.begin(),
         ):
             yield connection
+
+    def version(self) -> Hashable | None:
+        """A value that is another one once anything was committed to the database; None where that cannot be told.
+
+        It costs next to nothing. Ask before reading what is to be kept for as long as the value stays: what is
+        committed in between then is read a second time, rather than missed.
+        """
+        if self._postgresql:
+            with self.read() as connection:
+                return connection.execute(_POSTGRESQL_VERSION).scalar_one_or_none()
+        with self._lock:
+            if self._watching is None:
+                # SQLite counts what other connections committed, so this one must write nothing, and stay the same.
+                self._watching = make_engine(self.url, connections=1)
+        with plain_errors(self.url), self._watching.connect() as connection, connection.begin():
+            # Another file at the same path is another connection, whose count begins anew: hence the mark of its own.
+            opened = connection.info.setdefault("opened", object())
+            return opened, connection.exec_driver_sql("PRAGMA data_version").scalar_one()
 
     def commit(self, change: ingest.Commit) -> None:
         """Store one reach into a journal, completely or not at all.

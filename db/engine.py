@@ -80,16 +80,21 @@ def display_url(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def make_engine(url: URL) -> Engine:
-    """An engine whose transactions behave alike on both databases. Connects to nothing yet."""
+def make_engine(url: URL, *, connections: int = 4) -> Engine:
+    """An engine whose transactions behave alike on both databases. Connects to nothing yet.
+
+    Args:
+        url: the store's.
+        connections: how many to a SQLite file are kept open; a single one is never joined by another.
+    """
     if url.get_backend_name() == "sqlite":
         # Kept open between transactions: closing the last connection to a file in WAL mode checkpoints and syncs it,
         # which made a commit a second three times as dear.
         engine = create_engine(
             url,
             poolclass=QueuePool,
-            pool_size=4,
-            max_overflow=20,
+            pool_size=connections,
+            max_overflow=20 if connections > 1 else 0,
             connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
         )
         event.listen(engine, "checkout", _refuse_vanished)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .records import RunInfo, SeriesInfo, State
-from .segments import decode
 
 
 def run_info(row: Any) -> RunInfo:
@@ -38,8 +34,8 @@ def run_info(row: Any) -> RunInfo:
         total_steps=row.total_steps,
         process_seconds=row.process_seconds,
         config=row.config,
-        environment=row.environment,
-        model=row.model,
+        environment=row.environment or {},  # these two may not have been read
+        model=row.model or {},
         tags=tuple(row.tags),
         notes=row.notes,
         baseline=row.is_baseline,
@@ -76,11 +72,3 @@ def series_info(row: Any) -> SeriesInfo:
         first_negative_infinity_step=row.first_negative_infinity_step,
         repeated_steps=row.repeated_steps,
     )
-
-
-def columns(payloads: Sequence[bytes], dtypes: Sequence[Any]) -> list[Any]:
-    """The columns of several segments, each joined into one array."""
-    if not payloads:
-        return [np.empty(0, dtype) for dtype in dtypes]
-    decoded = [decode(payload) for payload in payloads]
-    return [np.concatenate(parts) for parts in zip(*decoded, strict=True)]

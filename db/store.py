@@ -10,15 +10,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Connection, delete, func, literal, select, update
+from sqlalchemy import Connection, delete, func, literal, null, select, update
 
 from . import artifacts
 from .database import Database
 from .engine import display_url
 from .errors import RunNotFoundError, SeriesNotFoundError, UsageError
-from .models import AxisSegment, EventRow, Fingerprint, Run, Segment, SeriesRow
+from .models import AxisSegment, EventRow, Fingerprint, Journal, Run, Segment, SeriesRow
+from .points import PointReader
 from .records import ArtifactInfo, Axes, Event, KeptProfile, RunInfo, Series, SeriesInfo, State
-from .rows import columns, run_info, series_info
+from .rows import run_info, series_info
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,17 +32,21 @@ _RUNS, _SERIES = Run.__table__, SeriesRow.__table__
 # Databases bound the number of parameters of a statement; 500 is under every bound.
 _CHUNK = 500
 
+# What a list of runs has no place for, and what is most of a run's row: packages, layers.
+_LARGE = ("environment", "model")
 
-def open_store(url: str | None = None) -> Store:
+
+def open_store(url: str | None = None, *, keep_bytes: int = 0) -> Store:
     """Open the store of runs, creating or upgrading its tables if need be.
 
     Args:
         url: where runs live. Default: `TRACKSIDE_STORE`, else `sqlite:///.trackside/trackside.db`.
+        keep_bytes: how much of the points read to keep in memory, for who reads the same ones over and over.
 
     Raises:
         StoreError: if it cannot be opened; the message says what to do.
     """
-    store = Store(url)
+    store = Store(url, keep_bytes=keep_bytes)
     try:
         store.prepare()
     except BaseException:
@@ -56,6 +61,10 @@ class Store(Database):
     Prefer `open_store`; building one directly connects to nothing until the first read.
     """
 
+    def __init__(self, url: str | None = None, *, keep_bytes: int = 0) -> None:
+        super().__init__(url)
+        self._points = PointReader(keep_bytes)
+
     # Runs
 
     def runs(
@@ -65,6 +74,7 @@ class Store(Database):
         *,
         deleted: bool = False,
         ids: Iterable[str] | None = None,
+        brief: bool = False,
     ) -> list[RunInfo]:
         """Runs, the newest first.
 
@@ -73,8 +83,10 @@ class Store(Database):
             state: only those in this state now.
             deleted: those in the trash instead of the others.
             ids: only those with these ids.
+            brief: leave `environment` and `model` empty, which are most of a run's bytes.
         """
-        query = select(*_RUNS.c, self._overdue()).order_by(Run.created_at.desc(), Run.id)
+        columns = [null().label(column.name) if brief and column.name in _LARGE else column for column in _RUNS.c]
+        query = select(*columns, self._overdue()).order_by(Run.created_at.desc(), Run.id)
         query = query.where(Run.deleted_at.is_not(None) if deleted else Run.deleted_at.is_(None))
         if project is not None:
             query = query.where(Run.project == project)
@@ -114,6 +126,12 @@ class Store(Database):
             f"There is no run {reference!r} in {display_url(self.url)}: trackside runs lists those that are."
         )
 
+    def journal_marks(self) -> dict[str, tuple[int, int]]:
+        """By run id, what moves whenever the run gets points or another series: its journals, and the bytes taken."""
+        query = select(Journal.run_id, func.count(), func.sum(Journal.position)).group_by(Journal.run_id)
+        with self.read() as connection:
+            return {run_id: (int(count), int(taken)) for run_id, count, taken in connection.execute(query)}
+
     # Points
 
     def series_infos(self, run_ids: Iterable[str], names: Iterable[str] | None = None) -> list[SeriesInfo]:
@@ -134,7 +152,15 @@ class Store(Database):
         with self.read() as connection:
             return sorted(connection.execute(query).scalars())
 
-    def series(self, run: RunInfo | str, name: str, rank: int = 0, steps: tuple[float, float] | None = None) -> Series:
+    def series(
+        self,
+        run: RunInfo | str,
+        name: str,
+        rank: int = 0,
+        steps: tuple[float, float] | None = None,
+        *,
+        times: bool = True,
+    ) -> Series:
         """The points of one metric, in the order logged.
 
         Args:
@@ -143,39 +169,40 @@ class Store(Database):
             rank: which process of a distributed run.
             steps: first and last step of interest; only stored segments that overlap are read, and points
                 outside are left out.
+            times: False leaves the times NaN, and the work of unpacking them undone.
 
         Raises:
             RunNotFoundError, SeriesNotFoundError: if there is no such run or metric.
         """
-        run_id = run.id if isinstance(run, RunInfo) else self.run(run).id
+        info = run if isinstance(run, RunInfo) else self.run(run)
         with self.read() as connection:
             found = connection.execute(
-                select(*_SERIES.c).where(SeriesRow.run_id == run_id, SeriesRow.name == name, SeriesRow.rank == rank)
+                select(*_SERIES.c).where(SeriesRow.run_id == info.id, SeriesRow.name == name, SeriesRow.rank == rank)
             ).first()
             if found is None:
-                raise self._no_series(connection, run_id, name)
-            query = select(Segment.payload).where(Segment.series_id == found.id).order_by(Segment.position)
-            if steps is not None:
-                query = query.where(Segment.last_step >= steps[0], Segment.first_step <= steps[1])
-            payloads = connection.execute(query).scalars().all()
-        step, time, value = columns(payloads, (np.int64, np.int64, np.float64))
-        if steps is not None:
-            inside = (step >= steps[0]) & (step <= steps[1])
-            step, time, value = step[inside], time[inside], value[inside]
-        return Series(series_info(found), step, value, time / MICROSECONDS)
+                raise self._no_series(connection, info.id, name)
+            step, *time, value = self._points.read(
+                connection,
+                Segment,
+                (info.id, info.created, found.id),
+                [Segment.series_id == found.id],
+                (0, 1, 2) if times else (0, 2),
+                steps,
+            )
+        seconds = time[0] / MICROSECONDS if times else np.broadcast_to(np.nan, step.shape)
+        return Series(series_info(found), step, value, seconds)
 
     def axes(self, run: RunInfo | str, rank: int = 0) -> Axes:
         """Epoch, samples, time and process seconds of a run's steps, in the order logged."""
-        run_id = run.id if isinstance(run, RunInfo) else self.run(run).id
+        info = run if isinstance(run, RunInfo) else self.run(run)
         with self.read() as connection:
-            payloads = connection.execute(
-                select(AxisSegment.payload)
-                .where(AxisSegment.run_id == run_id, AxisSegment.rank == rank)
-                .order_by(AxisSegment.position)
-            ).scalars().all()  # fmt: skip
-        step, epoch, samples, time, process = columns(
-            payloads, (np.int64, np.float64, np.float64, np.int64, np.float64)
-        )
+            step, epoch, samples, time, process = self._points.read(
+                connection,
+                AxisSegment,
+                (info.id, info.created, rank),
+                [AxisSegment.run_id == info.id, AxisSegment.rank == rank],
+                (0, 1, 2, 3, 4),
+            )
         return Axes(step, epoch, samples, time / MICROSECONDS, process)
 
     def frame(self, runs: Iterable[RunInfo | str], metrics: Iterable[str] | None = None) -> pd.DataFrame:

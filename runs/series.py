@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..db.records import Axes, RunInfo, SeriesInfo
-from .align import Aligned, Axis, align, place
+from .align import TIME_AXES, Aligned, Axis, align, place
 from .starts import from_start, moved, shift
 from .tokens import with_tokens
 
@@ -73,7 +73,7 @@ def read_from(
     steps = None if x_range is None else (x_range[0] + moved_back, x_range[1] + moved_back)
     if steps is not None and axes is not None:
         steps = _steps_around(axes, axis, steps, length)
-    series = store.series(run, info.name, info.rank, steps=steps)
+    series = store.series(run, info.name, info.rank, steps=steps, times=axis in TIME_AXES)
     if start is not None:
         series = from_start(series, start)
     return moved(align(series, axis, axes, steps_per_epoch=length), taken_off), taken_off

@@ -214,13 +214,27 @@
   clientside.runs = {
     keep,
 
+    // Resolves once the first rows are on the screen: the others, and the columns to choose from, wait for that.
+    async begin() {
+      const patience = performance.now() + 4000;
+      const api = await window.dash_ag_grid.getApiAsync("runs-grid");
+      return new Promise((resolve) => {
+        const look = () => {
+          const drawn = document.querySelector("#runs-grid .ag-row") || !api.getDisplayedRowCount();
+          if (!drawn && performance.now() < patience) return requestAnimationFrame(look);
+          // Two frames on: the first of them paints.
+          requestAnimationFrame(() => requestAnimationFrame(() => (settle(), resolve(performance.now()))));
+        };
+        requestAnimationFrame(look);
+      });
+    },
+
     // Filters and selection → grid and address. No history entry: a ticked box is no place to go back to.
     async narrow(search, states, frameworks, projects, forms, columns) {
       Object.assign(filter, { state: states || [], framework: frameworks || [], project: projects || [], form: forms || [] });
       const api = await window.dash_ag_grid.getApiAsync("runs-grid");
       searched = (search || "").toLowerCase().split(/\s+/).filter(Boolean);
       api.onFilterChanged();
-      settle();
       const parameters = new URLSearchParams(location.search);
       const put = (key, values) => (values.length ? parameters.set(key, values.join(",")) : parameters.delete(key));
       put("q", search ? [search] : []);

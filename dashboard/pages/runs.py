@@ -14,13 +14,15 @@ from dash.development.base_component import Component
 from ...db.records import STATES
 from ...db.trash import Trash
 from ..columns import SUMMARIES, Column, available, columns_of, parse_columns
-from ..rows import Row, row_digest, run_rows, transaction
-from ..source import StoreSource
+from ..rows import Row, transaction
+from ..run_table import RunTable, Table
 from ..theme import FRAMEWORK_NAMES
 from . import runs_groups, runs_trash, saved_views
 from .runs_columns import column_definitions
 
 POLL_MILLISECONDS = 2000
+AT_ONCE = 60  # rows that come with the page: more than a window shows; the others follow once these are drawn
+ANY_ROW = ("q", "state", "framework", "project", "form", "by", "sort")  # of an address: may bring any row to the top
 
 LIGHTNING_SNIPPET = """import trackside
 
@@ -30,18 +32,18 @@ KERAS_SNIPPET = """import trackside
 model.fit(x, y, callbacks=[trackside.KerasTracker()])"""
 
 
-def layout(source: StoreSource, search: str) -> Component:
-    """The page with all its rows: filled in the first response, kept fresh by the callbacks."""
-    rows, content = _content(source, search)
+def layout(table: RunTable, search: str) -> Component:
+    """The page with its first rows in the first response; a callback brings the others, and keeps all of them fresh."""
+    shown, content = _content(table, search)
     return html.Div(
         [
-            dcc.Store(id="runs-shown", data=_digests(rows)),
+            dcc.Store(id="runs-shown", data=shown),
             html.Div(content, id="runs-content"),
         ]
     )
 
 
-def register(app: Dash, source: StoreSource) -> None:
+def register(app: Dash, table: RunTable) -> None:
     """Add the page's callbacks."""
 
     @app.callback(
@@ -57,12 +59,33 @@ def register(app: Dash, source: StoreSource) -> None:
     )
     def refresh(_: int, keys: list[str] | None, __: float, shown: dict[str, str]) -> tuple[Any, Any, Any, Any]:
         columns = parse_columns(keys)
-        rows = run_rows(source(), columns)
-        change = transaction(rows, shown)
+        now = table.read(columns)
+        change = transaction(now.rows, shown, now.digests)
         definitions = column_definitions(columns) if ctx.triggered_id == "runs-columns" else no_update
         if change is None:
             return no_update, no_update, no_update, definitions
-        return change | {"async": False}, _digests(rows), _count(rows), definitions
+        return change | {"async": False}, now.digests, _count(now.rows), definitions
+
+    @app.callback(
+        Output("runs-grid", "rowData"),
+        Output("runs-shown", "data", allow_duplicate=True),
+        Output("runs-count", "children", allow_duplicate=True),
+        Output("runs-columns", "data"),
+        Output("runs-tick", "disabled"),
+        Input("runs-begun", "data"),
+        Input("recovered", "data"),
+        State("runs-columns", "value"),
+        State("runs-shown", "data"),
+        prevent_initial_call=True,
+    )
+    def rest(_: float, __: int, keys: list[str] | None, shown: dict[str, str]) -> tuple[Any, ...]:
+        """What the first paint did not wait for. Only then does the clock start, which tells what moved since."""
+        columns = parse_columns(keys)
+        now = table.read(columns)
+        choices = _column_groups(_choices(table, now, columns))
+        if now.digests == shown:
+            return no_update, no_update, no_update, choices, False
+        return now.rows, now.digests, _count(now.rows), choices, False
 
     @app.callback(
         Output("runs-content", "children"),
@@ -71,9 +94,12 @@ def register(app: Dash, source: StoreSource) -> None:
         prevent_initial_call=True,
     )
     def first_run(_: int) -> tuple[Any, Any]:
-        rows, content = _content(source, "")
-        return (content, _digests(rows)) if rows else (no_update, no_update)
+        shown, content = _content(table, "")
+        return (content, shown) if shown else (no_update, no_update)
 
+    app.clientside_callback(
+        ClientsideFunction("runs", "begin"), Output("runs-begun", "data"), Input("runs-opened", "data")
+    )
     app.clientside_callback(
         ClientsideFunction("runs", "narrow"),
         Output("runs-filter", "data"),  # without an output Dash would not call it when the page appears
@@ -92,23 +118,29 @@ def register(app: Dash, source: StoreSource) -> None:
         Input("runs-grid", "selectedRows"),
     )
     runs_groups.register(app)
-    runs_trash.register(app, source)
+    runs_trash.register(app, table.source)
 
 
-def _content(source: StoreSource, search: str) -> tuple[list[Row], Component | list[Component]]:
-    store = source()
-    runs = store.runs()
-    if not runs:
-        return [], _empty(len(Trash(store).runs()))
+def _content(table: RunTable, search: str) -> tuple[dict[str, str], Component | list[Component]]:
+    """Digests of the rows that come with the page, and the page."""
     columns = runs_groups.with_group(columns_of(search), runs_groups.by_of(search))
+    now = table.read(columns)
+    store = table.source()
+    if not now.rows:
+        return {}, _empty(len(Trash(store).runs()))
+    query = {key: values[-1] for key, values in parse_qs(search.removeprefix("?")).items()}
+    selected = [run_id for run_id in query.get("selected", "").split(",") if run_id]
+    # Ticked rows come at once, wherever they stand: the grid forgets ticks of rows that it does not have.
+    at_once = len(now.rows) if any(map(query.get, ANY_ROW)) else AT_ONCE
+    first = [row for place, row in enumerate(now.rows) if place < at_once or row["id"] in selected]
+    content = _table(now.rows, first, search, selected, columns, saved_views.menu(store))
+    return {row["id"]: now.digests[row["id"]] for row in first}, content
+
+
+def _choices(table: RunTable, now: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns that can be added."""
     # A column of the address that no run fills yet stays: the first value of a live run may be about to come.
-    choices = tuple(dict.fromkeys((*available(runs, store.metric_names()), *columns)))
-    rows = run_rows(store, columns, runs)
-    return rows, _table(rows, search, choices, columns, saved_views.menu(store))
-
-
-def _digests(rows: list[Row]) -> dict[str, str]:
-    return {row["id"]: row_digest(row) for row in rows}
+    return tuple(dict.fromkeys((*available(now.runs, table.metric_names()), *columns)))
 
 
 def _count(rows: list[Row]) -> str:
@@ -118,12 +150,28 @@ def _count(rows: list[Row]) -> str:
 
 
 def _table(
-    rows: list[Row], search: str, choices: Sequence[Column], columns: Sequence[Column], views: Component
+    rows: list[Row],
+    first: list[Row],
+    search: str,
+    selected: list[str],
+    columns: Sequence[Column],
+    views: Component,
 ) -> list[Component]:
+    """The page of a store with runs.
+
+    Args:
+        rows: all rows of the table.
+        first: those that come with the page.
+        search: the address' query.
+        selected: ids of the ticked runs.
+        columns: those that were added.
+        views: the menu of saved views.
+    """
     query = {key: values[-1] for key, values in parse_qs(search.removeprefix("?")).items()}
-    selected = [run_id for run_id in query.get("selected", "").split(",") if run_id]
     return [
-        dcc.Interval(id="runs-tick", interval=POLL_MILLISECONDS),
+        dcc.Interval(id="runs-tick", interval=POLL_MILLISECONDS, disabled=True),
+        dcc.Store(id="runs-opened", data=True),
+        dcc.Store(id="runs-begun"),  # set by the browser once the first rows are on the screen
         dcc.Store(id="runs-filter"),
         html.Div(
             [
@@ -160,7 +208,7 @@ def _table(
                     query.get("project"),
                 ),
                 _choice("runs-forms", "Form", {word: word for word in _forms(rows)}, query.get("form")),
-                _columns_choice(choices, columns),
+                _columns_choice(columns),
                 *runs_groups.by_choice(columns, runs_groups.by_of(search)),
                 html.Div(className="spring"),
                 dcc.Link("Compare", id="compare-link", href="/compare", className="button primary disabled"),
@@ -170,7 +218,7 @@ def _table(
         dag.AgGrid(
             id="runs-grid",
             className="runs-grid",
-            rowData=rows,
+            rowData=first,
             columnDefs=runs_groups.sorted_columns(column_definitions(columns), search),
             defaultColDef={
                 "sortable": True,
@@ -232,18 +280,12 @@ def _choice(component_id: str, label: str, names: dict[str, str], chosen: str | 
     )
 
 
-def _columns_choice(choices: Sequence[Column], chosen: Sequence[Column]) -> Component:
-    def items(wanted: Callable[[Column], bool]) -> list[dict[str, str]]:
-        return [{"value": column.key, "label": column.title} for column in choices if wanted(column)]
-
+def _columns_choice(chosen: Sequence[Column]) -> Component:
     return html.Div(
         dmc.MultiSelect(
             id="runs-columns",
             placeholder="Add columns",
-            data=[
-                {"group": "Configuration", "items": items(lambda column: column.source == "config")},
-                {"group": "Metrics", "items": items(lambda column: column.source in SUMMARIES)},
-            ],
+            data=_column_groups(chosen),  # all others follow
             value=[column.key for column in chosen],
             searchable=True,
             clearable=True,
@@ -253,6 +295,16 @@ def _columns_choice(choices: Sequence[Column], chosen: Sequence[Column]) -> Comp
         ),
         className="choice columns",
     )
+
+
+def _column_groups(choices: Sequence[Column]) -> list[dict[str, Any]]:
+    def items(wanted: Callable[[Column], bool]) -> list[dict[str, str]]:
+        return [{"value": column.key, "label": column.title} for column in choices if wanted(column)]
+
+    return [
+        {"group": "Configuration", "items": items(lambda column: column.source == "config")},
+        {"group": "Metrics", "items": items(lambda column: column.source in SUMMARIES)},
+    ]
 
 
 def _empty(thrown: int) -> Component:

@@ -149,55 +149,47 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         Output({"type": "system-note", "metric": ALL}, "children"),
         Output("system-drawn", "data"),
         Output("system-table", "children"),
+        Output("system-header", "children"),
+        Output("system-body", "children"),
+        Output("system-metrics", "data"),
+        Output("system-states", "data"),
+        Output("system-tick", "disabled"),
         Input("url", "search"),
         Input("system-tick", "n_intervals"),
         Input("recovered", "data"),
         State("system-drawn", "data"),
         State("system-runs", "data"),
+        State("system-metrics", "data"),
+        State("system-states", "data"),
         State("url", "pathname"),
         prevent_initial_call=True,
     )
-    def redraw(
-        search: str, _: int, __: int, drawn: dict[str, Any], shown: list[str], path: str
-    ) -> tuple[list[Any], list[Any], Any, Any]:
+    def follow(
+        search: str,
+        _: int,
+        __: int,
+        drawn: dict[str, Any],
+        shown: list[str],
+        known: list[str],
+        states: str,
+        path: str,
+    ) -> tuple[Any, ...]:
         query = system_query(search)
-        metrics = [output["id"]["metric"] for output in ctx.outputs_list[0]]
-        if list(query.runs) != shown or not _is_system_page(path) or not metrics:
+        if list(query.runs) != shown or not _is_system_page(path):
             raise PreventUpdate  # the page is about to be replaced
         store = source()
         comparison = load(store, query.runs)
-        figures, notes, record = changes(store, comparison, query, metrics, drawn or {})
-        if record is no_update:
-            raise PreventUpdate
-        return figures, notes, record, _table(store, comparison)
-
-    @app.callback(
-        Output("system-header", "children"),
-        Output("system-body", "children"),
-        Output("system-table", "children", allow_duplicate=True),
-        Output("system-metrics", "data"),
-        Output("system-states", "data"),
-        Output("system-drawn", "data", allow_duplicate=True),
-        Output("system-tick", "disabled"),
-        Input("system-tick", "n_intervals"),
-        State("url", "search"),
-        State("system-runs", "data"),
-        State("system-metrics", "data"),
-        State("system-states", "data"),
-        prevent_initial_call=True,
-    )
-    def follow(_: int, search: str, shown: list[str], known: list[str], states: str) -> tuple[Any, ...]:
-        query = system_query(search)
-        if list(query.runs) != shown:
-            raise PreventUpdate
-        store = source()
-        comparison = load(store, query.runs)
         metrics, now = shown_metrics(store, comparison), states_key(comparison)
-        if metrics == known and now == states:
+        present = [output["id"]["metric"] for output in ctx.outputs_list[0]]
+        if metrics != known or now != states:
+            untouched = [no_update] * len(present)
+            body, record = _body(store, comparison, query, metrics)
+            page = (_header(comparison, links), body, metrics, now, not comparison.live)
+            return untouched, untouched, record, _table(store, comparison), *page
+        figures, notes, record = changes(store, comparison, query, present, drawn or {})
+        if record is no_update or not present:
             raise PreventUpdate
-        body, drawn = _body(store, comparison, query, metrics)
-        table = _table(store, comparison)
-        return _header(comparison, links), body, table, metrics, now, drawn, not comparison.live
+        return figures, notes, record, _table(store, comparison), *[no_update] * 5
 
     app.clientside_callback(
         ClientsideFunction("system", "toAddress"),

@@ -74,6 +74,24 @@ def test_each_page_waits_for_the_scripts_it_needs_alone(client: Client, path: st
     assert client.get(waiting[0]).status_code == 200
 
 
+def test_a_page_with_a_table_asks_for_all_of_the_grid_at_once(client: Client, train: Train) -> None:
+    def grid(path: str) -> list[str]:
+        return re.findall(r'<script src="([^"]*dash_ag_grid[^"]*)"', client.get(path).get_data(as_text=True))
+
+    assert len(grid("/")) == 1
+    navigate(client, "/")
+    assert len(grid("/")) == 1  # a store without runs has no table
+    train("one")
+    navigate(client, "/")
+    half, main = grid("/")
+    assert "async-community" in half
+    assert client.get(half).get_data(as_text=True) == client.get(
+        "/_dash-component-suites/dash_ag_grid/async-community.js"
+    ).get_data(as_text=True)
+    assert len(grid("/claims")) == 1
+    assert main == grid("/claims")[0]
+
+
 def test_assets_are_compressed_and_kept_for_long(client: Client) -> None:
     html = client.get("/compare").get_data(as_text=True)
     script = next(part.split('"')[0] for part in html.split('src="') if "plotly-basic" in part.split('"')[0])

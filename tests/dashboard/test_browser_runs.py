@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
 
 import trackside
+from trackside.dashboard.pages.runs import AT_ONCE
+from trackside.db.ingest import Commit
+from trackside.db.store import open_store
 
 Train = Callable[..., str]
 
@@ -170,6 +174,49 @@ def test_a_run_that_trains_appears_and_moves_without_losing_the_selection(
     expect(row(page, run.id).locator("[col-id=state]")).to_have_text("finished", timeout=15_000)
     expect(page.locator("[data-witness]")).to_have_count(1)
     expect(page.get_by_role("link", name="Open run")).to_be_visible()
+
+
+def test_more_runs_than_a_window_shows_follow_its_first_rows_in_order_and_keep_ticks(
+    dashboard: str, page: Page, sqlite_url: str
+) -> None:
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    count = AT_ONCE + 30
+    with open_store(sqlite_url) as store:
+        for number in range(count):  # the first is the oldest, and the last row
+            when = begun + timedelta(seconds=number)
+            created = {"name": f"run {number}", "project": "p", "state": "finished", "created_at": when}
+            store.commit(
+                Commit(
+                    run_id=f"r{number}", run_created=created, journal_id=f"j{number}", rank=0, host="h", process_id=1,
+                    position_before=0, position_after=1,
+                )
+            )  # fmt: skip
+        page.goto(f"{dashboard}/?selected=r0,r{count - 1}")
+        expect(row(page, f"r{count - 1}")).to_have_attribute("row-index", "0", timeout=20_000)
+        expect(page.get_by_role("link", name="Compare 2 runs")).to_be_visible()
+        expect(page.locator("#runs-count")).to_have_text(f"{count} runs")
+        # The grid knows all of them, in order, once the rest has come.
+        order = """async () => { const api = await dash_ag_grid.getApiAsync("runs-grid"), ids = [];
+            api.forEachNode((node) => ids.push(node.data.id)); return ids.join() }"""
+        wanted = ",".join(f"r{number}" for number in reversed(range(count)))
+        for _ in range(100):
+            if page.evaluate(order) == wanted:
+                break
+            page.wait_for_timeout(100)
+        assert page.evaluate(order) == wanted
+        expect(page.get_by_role("link", name="Compare 2 runs")).to_be_visible()
+        expect(page).to_have_url(re.compile(rf"selected=r0,r{count - 1}|selected=r{count - 1},r0"))
+
+        page.locator(".ag-header-cell[col-id=started]").click()  # ascending: the oldest on top
+        expect(row(page, "r0")).to_have_attribute("row-index", "0")
+        store.rename("r1", "renamed")
+        expect(row(page, "r1").locator("[col-id=name]")).to_have_text("renamed", timeout=15_000)
+        store.delete("r0")
+        expect(row(page, "r1")).to_have_attribute("row-index", "0", timeout=15_000)
+        expect(page.locator("#runs-count")).to_have_text(f"{count - 1} runs")
+        expect(page.get_by_role("link", name="Open run")).to_be_visible()
+        page.get_by_role("textbox", name="Search runs").fill("renamed")
+        expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(1)
 
 
 def test_hostile_names_stay_text(dashboard: str, page: Page, train: Train) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from trackside.db.errors import StoreError
-from trackside.db.segments import SEGMENT_POINTS, decode, encode
+from trackside.db.segments import SEGMENT_POINTS, Progression, decode, encode, unpack
 
 integers = hnp.arrays(np.int64, st.integers(0, 60))
 floats = hnp.arrays(np.float64, st.integers(0, 60), elements=st.floats(width=64))
@@ -43,6 +43,14 @@ def test_only_the_wanted_columns_are_unpacked():
     steps, values = np.arange(10), np.linspace(0, 1, 10)
     (only,) = decode(encode([steps, values]), wanted=[1])
     np.testing.assert_array_equal(only, values)
+
+
+def test_even_steps_can_stay_a_progression():
+    steps, values = np.arange(10, 40, 3), np.linspace(0, 1, 10)
+    progression, numbers = unpack(encode([steps, values]))
+    assert progression == Progression(10, 3, 10)
+    np.testing.assert_array_equal(progression.column(), steps)
+    np.testing.assert_array_equal(numbers, values)
 
 
 def test_even_steps_cost_nothing_and_float32_values_half():
