@@ -115,7 +115,7 @@ def test_dashboard_load() -> None:
     report = smoke("dashboard_load")
     paints, answers = report["tables"]
     assert [row[0].split(",")[0] for row in paints["rows"]] == ["Runs", "Runs", "Compare", "Compare"]
-    assert [row[0].split()[0] for row in answers["rows"]] == ["rows", "zoom", "2"]
+    assert [row[0].split()[0] for row in answers["rows"]] == ["rows", "rows", "zoom", "2"]
     assert all(target["ratio"]["median"] > 0 for target in report["targets"])
 
 
