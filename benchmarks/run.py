@@ -23,6 +23,7 @@ BENCHMARKS = (
     "import_time",
     "training_overhead",
     "profile_window",
+    "trace_reading",
     "dashboard_paint",
     "dashboard_load",
 )

@@ -19,6 +19,7 @@ from .debug_query import DebugQuery
 from .downloads import add_downloads
 from .keys import help_button, help_dialog
 from .pages import claims, compare, debug, profile, run, runs, runs_trash, saved_views, system
+from .profile_query import ProfileQuery
 from .profile_reader import ProfileReader
 from .profile_routes import add_profile_routes
 from .query import CompareQuery, RunQuery
@@ -161,7 +162,7 @@ def _route(app: Dash, source: StoreSource, table: RunTable, reader: ProfileReade
     )
     def show(pathname: str, search: str | None, shown: list[Any] | None) -> tuple[Component, list[Any]]:
         path = (pathname or "/").rstrip("/") or "/"
-        # Only the runs make another page; a control that moved is for that page's own callbacks.
+        # Only the runs, and the rank of them, make another page; a control that moved is for that page's own callbacks.
         key = [path, _shown_runs(path, search)]
         if key == shown:
             raise PreventUpdate
@@ -217,8 +218,11 @@ def _shown_runs(path: str, search: str | None) -> list[str] | None:
     """What makes another page of an address: its runs, where the page is about runs; all of it, where it lists them."""
     if path in ("/", "/runs"):
         return [search or ""]  # what its controls change is written to the address behind Dash's back
-    if path in ("/compare", "/profile", "/system"):
+    if path in ("/compare", "/system"):
         return list(CompareQuery.parse(search).runs)
+    if path == "/profile":
+        profile_query = ProfileQuery.parse(search)
+        return [*profile_query.runs, f"rank {profile_query.rank}"]
     if path == "/debug":
         return list(DebugQuery.parse(search).runs)
     return [RunQuery.parse(search).run] if path == "/run" else None

@@ -25,25 +25,27 @@ class ProfileQuery:
             `convolution/backward`; None for all.
         by: what a row of the table is.
         step: place of the step that the timeline shows among those recorded, from 0.
+        rank: the process of a distributed training whose trace is shown, where a run recorded it.
     """
 
     runs: tuple[str, ...] = ()
     family: str | None = None
     by: Grouping = "operator"
     step: int = 0
+    rank: int = 0
 
     @classmethod
     def parse(cls, search: str | None) -> ProfileQuery:
         """Read `?runs=a,b&family=…`; what cannot be understood falls back to its default."""
         values = {key: found[-1] for key, found in parse_qs((search or "").removeprefix("?")).items()}
-        step = values.get("step", "")
         family, _, direction = values.get("family", "").partition("/")
         known = family in FAMILIES and direction in ("", *DIRECTIONS)
         return cls(
             runs=tuple(dict.fromkeys(part for part in values.get("runs", "").split(",") if part)),
             family=values["family"] if known else None,
             by=next((one for one in GROUPINGS if one == values.get("by")), "operator"),
-            step=int(step) if step.isascii() and step.isdigit() and len(step) < 10 else 0,
+            step=_whole(values.get("step", "")),
+            rank=_whole(values.get("rank", "")),
         )
 
     def search(self) -> str:
@@ -55,4 +57,10 @@ class ProfileQuery:
             values["by"] = self.by
         if self.step:
             values["step"] = str(self.step)
+        if self.rank:
+            values["rank"] = str(self.rank)
         return "?" + urlencode(values, safe=",/")
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

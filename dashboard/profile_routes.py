@@ -29,7 +29,7 @@ def add_profile_routes(server: Flask, source: StoreSource, reader: ProfileReader
             run = load(source(), [request.args.get("run", "")]).runs
             if not run:
                 raise UsageError("The link names no run that exists: open the Profile page anew.")
-            slices = reader.slices(run[0], _whole(request.args.get("step")))
+            slices = reader.slices(run[0], _whole(request.args.get("step")), _whole(request.args.get("rank")))
         except TracksideError as error:
             return _json({"error": str(error)}, _status(error))
         if slices is None:
@@ -40,7 +40,7 @@ def add_profile_routes(server: Flask, source: StoreSource, reader: ProfileReader
     def raw() -> Response:
         try:
             run = _chosen(source, request.args.get("run", "")).runs[0]
-            trace = reader.trace(run)
+            trace = reader.trace(run, _whole(request.args.get("rank")))
             content = source().artifact_bytes(trace.id)
         except TracksideError as error:
             return Response(str(error) + "\n", _status(error), mimetype="text/plain")

@@ -13,6 +13,12 @@ QUANTITIES = ("self", "share", "total", "calls", "mean", "flops", "memory", "sha
 Row = tuple[Cell, ...]
 
 
+def difference_fields(place: int) -> tuple[str, str]:
+    """Fields of a run's difference to the first, and of how many times the first it is; the second run's are bare."""
+    number = "" if place == 1 else str(place)
+    return f"difference{number}", f"ratio{number}"
+
+
 def within(operators: Iterable[Operator], family: str | None) -> Cell:
     """Those of a family as the address names it: `convolution`, `convolution/backward`; all for None."""
     if family is None:
@@ -61,6 +67,8 @@ def table_rows(
 ) -> list[dict[str, Any]]:
     """Rows of the grid: times are seconds a step, `self0` is the first run's, and so on. The longest come first.
 
+    Each run but the first, the base, has its difference and ratio to that where both have something.
+
     Args:
         rows: what each row holds, a cell a run; rows without any operator are left out.
         profiles: in the same order as the cells of a row.
@@ -89,9 +97,11 @@ def table_rows(
         for place, (cell, profile) in enumerate(zip(row, profiles, strict=True)):
             numbers = _numbers(cell, max(profile.steps, 1), 0.0 if beside else wholes[place])
             entry |= {f"{key}{place}": value for key, value in zip(QUANTITIES, numbers, strict=True)}
-        if len(profiles) == 2 and entry["self0"] is not None and entry["self1"] is not None:
-            entry["difference"] = entry["self1"] - entry["self0"]
-            entry["ratio"] = entry["self1"] / entry["self0"] if entry["self0"] else None
+        base = entry["self0"]
+        for place in range(1, len(profiles)):
+            own, (difference, ratio) = entry[f"self{place}"], difference_fields(place)
+            if base is not None and own is not None:
+                entry[difference], entry[ratio] = own - base, own / base if base else None
         made.append(entry)
     return sorted(made, key=lambda entry: -max(entry[f"self{place}"] or 0.0 for place in range(len(profiles))))
 

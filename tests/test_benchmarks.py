@@ -61,6 +61,14 @@ def test_profile_window() -> None:
     assert [len(table["rows"]) for table in report["tables"]] == [4, 2]
 
 
+def test_trace_reading() -> None:
+    report = smoke("trace_reading")
+    assert [table["title"].split(":")[0] for table in report["tables"]] == ["PyTorch", "TensorFlow"]
+    for table in report["tables"]:
+        [row] = table["rows"]
+        assert 1_500 < int(row[0].replace(",", "")) < 4_000
+
+
 @pytest.mark.framework
 def test_log_latency() -> None:
     report = smoke("log_latency")

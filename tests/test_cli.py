@@ -323,8 +323,17 @@ def test_an_imported_trace_is_shown_beside_another_and_written_for_other_tools(f
     assert first["classified_fraction"] == pytest.approx(0.75)
     shown = command("profile", "first", "second", "--top", "1", store=url).stdout
     assert "1000.00×" in shown
+    assert "+74.9 ms" in shown
     assert "aten::mm" in shown
     assert "aten::mul" not in shown
+
+
+def test_each_of_several_profiles_has_its_difference_and_ratio_to_the_first():
+    from trackside.commands.profile import _against
+
+    assert _against(["a", "b", "c"], [0.002, 0.003, 0.001]) == ["a", "b", "+1 ms", "1.50×", "c", "−1 ms", "0.50×"]
+    assert _against(["a", "b", "c"], [0.002, None, 0.002]) == ["a", "b", "", "", "c", "0", "1.00×"]
+    assert _against(["a", "b"], [None, 0.001]) == ["a", "b", "", ""]
 
 
 def test_what_cannot_be_shown_or_imported_is_one_sentence(filled, tmp_path):

@@ -27,7 +27,7 @@
     if (!button) return;
     const [key, value] = button.dataset.set.split("=");
     const parameters = new URLSearchParams(location.search);
-    const normal = key === "by" ? "operator" : "";
+    const normal = { by: "operator", rank: "0" }[key] || "";
     if (value === normal || (key === "family" && parameters.get(key) === value)) parameters.delete(key);
     else parameters.set(key, value);
     go(parameters);

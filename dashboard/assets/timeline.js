@@ -133,7 +133,7 @@
       const window = this.range ? `&from=${begin / 1e6}&to=${end / 1e6}` : "";
       let data;
       try {
-        const response = await fetch(`/profile/timeline?run=${encodeURIComponent(run.id)}&step=${this.view.step}${window}`);
+        const response = await fetch(`/profile/timeline?run=${encodeURIComponent(run.id)}&rank=${this.config.rank}&step=${this.view.step}${window}`);
         data = await response.json();
       } catch (failed) {
         data = { error: "The timeline could not be fetched: is the dashboard still running?" };

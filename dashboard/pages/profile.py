@@ -14,6 +14,7 @@ from ...db.store import Store
 from ...runs.parity import check_parity
 from ...runs.traces.comparison import ProfileComparison, compare_profiles
 from ...runs.traces.records import Profile
+from ...runs.verdict import default_base
 from ..badges import pending
 from ..comparison import Comparison, load
 from ..profile_query import ProfileQuery
@@ -37,13 +38,13 @@ def layout(source: StoreSource, reader: ProfileReader, links: TensorBoardLinks, 
     comparison = load(store, query.runs)
     if not comparison.runs:
         return _nothing_chosen(comparison)
-    profiles = reader.profiles(comparison.runs)
+    profiles = reader.profiles(comparison.runs, query.rank)
     return html.Div(
         [
             dcc.Interval(id="profile-tick", interval=POLL_MILLISECONDS, disabled=not _open(profiles)),
             dcc.Store(id="profile-runs", data=list(query.runs)),
             dcc.Store(id="profile-states", data=_states(profiles)),
-            html.Div(_header(store, comparison, links, profiles), id="profile-header"),
+            html.Div(_header(store, comparison, query, links, profiles), id="profile-header"),
             html.Div(_content(comparison, query, profiles, links, search), id="profile-content"),
         ],
         style={f"--family-{family}": color for family, color in FAMILY_COLORS.items()},
@@ -68,12 +69,12 @@ def register(app: Dash, source: StoreSource, reader: ProfileReader, links: Tenso
     def follow(_: int, __: int, references: list[str], shown: str, search: str) -> tuple[Any, ...]:
         store, query = source(), ProfileQuery.parse(search)
         comparison = load(store, references)
-        profiles = reader.profiles(comparison.runs)
+        profiles = reader.profiles(comparison.runs, query.rank)
         now = _states(profiles)
         if now == shown:
             return no_update, no_update, no_update, not _open(profiles)
         return (
-            _header(store, comparison, links, profiles),
+            _header(store, comparison, query, links, profiles),
             _content(comparison, query, profiles, links, search),
             now,
             not _open(profiles),
@@ -96,7 +97,7 @@ def register(app: Dash, source: StoreSource, reader: ProfileReader, links: Tenso
         if list(query.runs) != references or now == shown:
             raise PreventUpdate
         comparison = load(source(), references)
-        ready = _ready(reader.profiles(comparison.runs))
+        ready = _ready(reader.profiles(comparison.runs, query.rank))
         profiles = [profile for _, profile in ready]
         runs = [one for one, _ in ready]
         labels = [comparison.labels[one.run.id] for one in runs]
@@ -148,7 +149,10 @@ def _states(profiles: Sequence[RunProfile]) -> str:
 
 
 def _ready(profiles: Sequence[RunProfile]) -> list[tuple[RunProfile, Profile]]:
-    return [(one, one.profile) for one in profiles if one.profile is not None]
+    """Those that can be shown; what the others are compared with comes first: the baseline, else the first run."""
+    ready = [(one, one.profile) for one in profiles if one.profile is not None]
+    base = default_base([one.run for one, _ in ready]) if ready else None
+    return sorted(ready, key=lambda one: one[0].run.id != base)
 
 
 def _nothing_chosen(comparison: Comparison) -> Component:
@@ -166,7 +170,11 @@ def _nothing_chosen(comparison: Comparison) -> Component:
 
 
 def _header(
-    store: Store, comparison: Comparison, links: TensorBoardLinks, profiles: Sequence[RunProfile]
+    store: Store,
+    comparison: Comparison,
+    query: ProfileQuery,
+    links: TensorBoardLinks,
+    profiles: Sequence[RunProfile],
 ) -> list[Component]:
     ids = ",".join(comparison.ids)
     verdict = (
@@ -178,6 +186,7 @@ def _header(
         html.Div(
             [
                 html.H1("Profile"),
+                _ranks(query, profiles),
                 html.Div(
                     [
                         dcc.Link(
@@ -203,6 +212,23 @@ def _header(
             if one.sentence
         ],
     ]
+
+
+def _ranks(query: ProfileQuery, profiles: Sequence[RunProfile]) -> Component | None:
+    """A choice among the processes of a distributed training; None where one alone recorded traces."""
+    ranks = sorted({rank for one in profiles for rank in one.ranks})
+    if len(ranks) < 2:
+        return None
+    choices = [
+        html.Button(
+            f"Rank {rank}",
+            type="button",
+            className="button quiet",
+            **{"data-set": f"rank={rank}", "aria-pressed": "true" if rank == query.rank else "false"},
+        )
+        for rank in ranks
+    ]
+    return html.Div(choices, className="segmented", role="group", **{"aria-label": "Process of the training"})
 
 
 def _content(

@@ -72,10 +72,11 @@ def menu(profiles: Sequence[RunProfile], comparison: Comparison, links: TensorBo
     entries += [
         html.A(
             f"Trace of {comparison.labels[one.run.id]}, as recorded",
-            href=f"/profile/raw?run={one.run.id}",
+            href=f"/profile/raw?run={one.run.id}&rank={one.trace.rank}",
             download="",
         )
         for one in having
+        if one.trace is not None
     ]
     return html.Details(
         [

@@ -12,6 +12,7 @@ from dash.development.base_component import Component
 
 from ...runs.traces.records import Direction, Family, Profile
 from ..profile_query import ProfileQuery
+from ..profile_rows import difference_fields
 from ..profile_text import family_name
 from .profile_families import dot
 
@@ -122,11 +123,15 @@ def columns(profiles: Sequence[Profile], labels: Sequence[str], query: ProfileQu
     if several:
         what.append({"field": "where", "headerName": "Found in", "width": 116, "tooltipField": "where"})
     own = _group("Self time a step", "self", labels, "stepTime", 92)
-    if len(profiles) == 2:
-        own["children"] += [
-            _numeric("difference", "Difference", 98, "signedTime", headerTooltip=f"{labels[1]} less {labels[0]}"),
-            _numeric("ratio", "Ratio", 76, "times", headerTooltip=f"{labels[1]} by {labels[0]}"),
+    beside = [own["children"][0]]
+    for place, label in enumerate(labels[1:], 1):
+        keys, against = difference_fields(place), (label, labels[0])
+        beside += [
+            own["children"][place],
+            _numeric(keys[0], "Difference", 98, "signedTime", headerTooltip=" less ".join(against)),
+            _numeric(keys[1], "Ratio", 76, "times", headerTooltip=" by ".join(against)),
         ]
+    own["children"] = beside
     quantities = [
         own,
         _group("Share of self time", "share", labels, "percent", 92),

@@ -46,7 +46,7 @@ def timeline_card(shown: Sequence[RunProfile], comparison: Comparison, query: Pr
                 className="card-head",
             ),
             html.Div(_legend(shown), className="card-body legend"),
-            dcc.Store(id="timeline-runs", data=_runs(shown, comparison)),
+            dcc.Store(id="timeline-runs", data=_runs(shown, comparison, query.rank)),
             dcc.Store(id="timeline-drawn"),  # without an output Dash would not call the drawing
             html.Div(id="timeline", className="timeline"),
             html.P(
@@ -89,8 +89,9 @@ def _legend(shown: Sequence[RunProfile]) -> list[Component]:
     ]
 
 
-def _runs(shown: Sequence[RunProfile], comparison: Comparison) -> dict[str, Any]:
+def _runs(shown: Sequence[RunProfile], comparison: Comparison, rank: int) -> dict[str, Any]:
     return {
+        "rank": rank,
         "runs": [
             {
                 "id": one.run.id,

@@ -12,8 +12,9 @@ from ..badges import swatch
 from ..comparison import Comparison
 from ..formats import seconds
 from ..profile_reader import RunProfile
-from ..profile_text import PART_MEANINGS, PART_NAMES, Writer, difference, ratio, share, times_like
+from ..profile_text import PART_MEANINGS, PART_NAMES, Writer, ratio, share, times_like
 from ..theme import PART_COLORS
+from .profile_families import against_base, run_heads
 
 NAMED_SHARE = 0.13  # of the widest bar: a narrower piece has no room for its name, and below the other not for its time
 TIMED_SHARE = 0.05
@@ -83,22 +84,7 @@ def _piece(part: Part, value: float, step: float, longest: float) -> Component:
 
 
 def _table(shown: Sequence[tuple[str, Profile]], parts: Sequence[Part], comparison: Comparison) -> Component:
-    pair = len(shown) == 2
-    labels = [comparison.labels[run_id] for run_id, _ in shown]
-    heads = [html.Th("Part", scope="col")]
-    for run_id, _ in shown:
-        heads.append(
-            html.Th(
-                html.Span([swatch(comparison.strokes[run_id]), comparison.labels[run_id]], className="run"),
-                scope="col",
-                className="number",
-            )
-        )
-    if pair:
-        heads += [
-            html.Th(text, scope="col", className="number", title=f"{labels[1]} against {labels[0]}")
-            for text in ("Difference", "Ratio")
-        ]
+    heads = [html.Th("Part", scope="col"), *run_heads([run_id for run_id, _ in shown], comparison)]
     steps = [_step(profile) for _, profile in shown]
     write = times_like(max(steps))
     rows = [
@@ -124,14 +110,9 @@ def _row(
     total: bool = False,
 ) -> Component:
     cells = [html.Th(name, scope="row", title=meaning)]
-    for value, step in zip(values, steps, strict=True):
+    for place, (value, step) in enumerate(zip(values, steps, strict=True)):
         percent = None if total else html.Span(share(value, step), className="soft percent")
-        cells.append(html.Td([write(value), percent], className="number"))
-    if len(values) == 2:
-        cells += [
-            html.Td(difference(values[1], values[0], write), className="number"),
-            html.Td(ratio(values[1], values[0]), className="number"),
-        ]
+        cells += [html.Td([write(value), percent], className="number"), *against_base(values, place, write)]
     return html.Tr(cells, className="total" if total else "")
 
 

@@ -8,63 +8,30 @@ the `[memory]` instants. The format is that of libkineto's `output_json.cpp`. Wh
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
 
 from ...db.errors import TraceError
-from ...db.records import Int64Array
-from .shapes import flops, shapes_text
-from .trace import Lane, LaneKind, nesting
+from .coded import coded
+from .torch_events import AUTOGRAD, Sorted, communicates, is_operator, sort
+from .trace import Lane, LaneKind
 
-AUTOGRAD = "autograd::engine::evaluate_function: "
-DEVICE_CATEGORIES = frozenset({"kernel", "concurrent_kernel", "gpu_memcpy", "gpu_memset"})
-CPU_CATEGORIES = frozenset({
-    "cpu_op", "user_annotation", "python_function", "cuda_runtime", "cuda_driver", "privateuse1_runtime",
-})  # fmt: skip
-LOOP = ("ProfilerStep#", "trackside::", "Optimizer.")
-"""Beginnings of what only the thread of the training loop records."""
 EVENTS, EVENT_END = b'"traceEvents": [', b"\n  }"
 LARGE, CHUNK = 16_000_000, 2_000_000  # bytes
-
-COMPILED = "## Call CompiledFxGraph"
-COMPILED_NAME = "CompiledFxGraph"
-"""The range around the kernels of one compiled graph, without the hash that follows in its name."""
-
-Detail = dict[str, Any]
-
-
-@dataclass(slots=True)
-class _Thread:
-    """Events of one thread or stream as they come."""
-
-    names: list[str] = field(default_factory=list)
-    start: list[float] = field(default_factory=list)
-    duration: list[float] = field(default_factory=list)
-    details: list[Detail] = field(default_factory=list)
-    memory: list[tuple[float, int]] = field(default_factory=list)  # when, bytes
-
-    def lane(self, name: str, kind: LaneKind) -> Lane:
-        made = Lane.of(
-            name, kind, self.names, _nanoseconds(self.start), _duration(self.start, self.duration), self.details
-        )
-        _give_memory(made, self.memory)
-        return made
-
-
-_Sorted = tuple[dict[tuple[Any, Any], _Thread], dict[tuple[Any, Any], _Thread], dict[tuple[Any, Any], str]]
-"""Events by thread (process and thread ids) and by stream (device and stream), and the threads' names."""
+LOOP = ("ProfilerStep#", "trackside::", "Optimizer.")
+"""Beginnings of what only the thread of the training loop records."""
 
 
 def read_lanes(raw: bytes) -> tuple[tuple[Lane, ...], float | None]:
     """The lanes of a trace, and when its clock began in seconds since the epoch, or None.
 
-    An event's `details` hold its `category` and, where recorded: `shapes`, `memory_bytes`, `flops`; `sequence` and
-    `backward`, which tie an operator to its gradient's; `external` and `correlation`, which tie a kernel to the
-    operator that launched it. The training thread's lane comes first.
+    An event's `details` hold its `category` and, where recorded: `shapes` and `flops`. The training thread's lane comes
+    first.
 
     Raises:
         TraceError: it is no trace of PyTorch's, or cut short.
@@ -80,16 +47,19 @@ def read_lanes(raw: bytes) -> tuple[tuple[Lane, ...], float | None]:
             raise TraceError(
                 "This is no profiler trace: the file has no `traceEvents`. Give one that torch.profiler exported."
             ) from None
-        threads, streams, names = _sort(events)
-    if not any("category" in one for thread in threads.values() for one in thread.details):
+        threads, streams, names = sort(events)
+    if not threads:
         raise TraceError("The trace holds no operator of PyTorch's: record it with ProfilerActivity.CPU.")
-    training = max(threads, key=lambda key: _loop_score(threads[key]))
-    lanes = [threads.pop(training).lane(f"{names.get(training, f'thread {training[1]}')} · training", "training")]
-    for key, thread in sorted(threads.items(), key=lambda item: str(item[0])):
-        works = any(name.startswith(AUTOGRAD) for name in thread.names)
-        lanes.append(thread.lane(names.get(key, f"thread {key[1]}"), "compute" if works else "background"))
-    for (device, stream), thread in sorted(streams.items(), key=lambda item: str(item[0])):
-        lanes.append(thread.lane(f"GPU {device} · stream {stream}", "device"))
+    training = max(threads, key=lambda place: _loop_score(threads[place]))
+    name = f"{names.get(training, f'thread {training[1]}')} · training"
+    lanes = [replace(threads.pop(training), name=name, kind="training")]
+    for place, lane in sorted(threads.items(), key=lambda item: str(item[0])):
+        # The training thread waits for gradients, and for other processes.
+        works = coded(lane.names).where(lambda name: name.startswith(AUTOGRAD)) | communicates(lane)
+        kind: LaneKind = "compute" if works.any() else "background"
+        lanes.append(replace(lane, name=names.get(place, f"thread {place[1]}"), kind=kind))
+    for (device, stream), lane in sorted(streams.items(), key=lambda item: str(item[0])):
+        lanes.append(replace(lane, name=f"GPU {device} · stream {stream}"))
     base = head.get("baseTimeNanoseconds") if isinstance(head, dict) else None
     return tuple(lanes), None if base is None else float(base) / 1e9
 
@@ -128,7 +98,7 @@ def decompress(raw: bytes) -> bytes:
     return data
 
 
-def _in_chunks(data: bytes) -> tuple[Any, _Sorted]:
+def _in_chunks(data: bytes) -> tuple[Any, Sorted]:
     """What is around the events of a large document, and the events sorted.
 
     Parsed whole, a million events take 4 GB and most of the time goes to the garbage collector. PyTorch writes each
@@ -143,110 +113,21 @@ def _in_chunks(data: bytes) -> tuple[Any, _Sorted]:
         raise ValueError
     head = orjson.loads(data[:start] + data[end:])  # the events left out
 
-    def events() -> Iterator[Any]:
+    def chunks() -> Iterator[list[Any]]:
         at = start
         while at < end:
             cut = data.find(EVENT_END + b",", at + CHUNK, end)
             stop = end if cut < 0 else cut + len(EVENT_END)
-            yield from orjson.loads(b"[" + data[at:stop] + b"]")
+            yield orjson.loads(b"[" + data[at:stop] + b"]")
             at = stop + 1  # behind the comma
 
-    return head, _sort(events())
+    return head, sort(chain.from_iterable(chunks()))
 
 
-def _sort(
-    events: Iterable[Any],
-) -> _Sorted:
-    """Events by thread and by stream, and the threads' names."""
-    threads: dict[tuple[Any, Any], _Thread] = {}
-    streams: dict[tuple[Any, Any], _Thread] = {}
-    names: dict[tuple[Any, Any], str] = {}
-    interned: dict[str, str] = {}
-    texts: dict[str, str] = {}
-    for event in events:
-        if not isinstance(event, dict):
-            continue
-        kind, category = event.get("ph"), event.get("cat")
-        args = event.get("args") or {}
-        if kind == "X":
-            start, duration = event.get("ts"), event.get("dur")
-            if not isinstance(start, (int, float)) or not isinstance(duration, (int, float)) or duration < 0:
-                continue
-            if category in CPU_CATEGORIES:
-                lane = threads.setdefault((event.get("pid"), event.get("tid")), _Thread())
-            elif category in DEVICE_CATEGORIES:
-                place = (args.get("device", event.get("pid")), args.get("stream", event.get("tid")))
-                lane = streams.setdefault(place, _Thread())
-            else:
-                continue
-            name = str(event.get("name"))
-            if name.startswith(COMPILED):
-                name = COMPILED_NAME
-            lane.names.append(interned.setdefault(name, name))
-            lane.start.append(start)
-            lane.duration.append(duration)
-            lane.details.append(_detail(name, category, args, texts))
-        elif category == "cpu_instant_event" and event.get("name") == "[memory]" and args.get("Device Type") == 0:
-            lane = threads.setdefault((event.get("pid"), event.get("tid")), _Thread())
-            lane.memory.append((float(event["ts"]), int(args.get("Bytes", 0))))
-        elif kind == "M" and event.get("name") == "thread_name":
-            names[event.get("pid"), event.get("tid")] = str(args.get("name"))
-    return {key: one for key, one in threads.items() if one.names}, streams, names
-
-
-def _detail(name: str, category: str, args: Mapping[str, Any], texts: dict[str, str]) -> Detail:
-    """What `read_lanes` promises of an event; `texts` are the shapes that were written out before."""
-    detail: Detail = {"category": category}
-    if "Input Dims" in args:
-        dims = args["Input Dims"]
-        key = str(dims)
-        text = texts.get(key)
-        if text is None:
-            text = texts[key] = shapes_text(dims)
-        if text:
-            detail["shapes"] = text
-        count = flops(name, dims, args.get("Concrete Inputs") or ())
-        if count is not None:
-            detail["flops"] = count
-    if args.get("Sequence number", -1) >= 0:
-        detail["sequence"] = args["Sequence number"]
-        detail["backward"] = bool(args.get("Fwd thread id"))
-    for ours, theirs in (("external", "External id"), ("correlation", "correlation")):
-        if theirs in args:
-            detail[ours] = args[theirs]
-    return detail
-
-
-def _loop_score(thread: _Thread) -> tuple[int, int]:
+def _loop_score(lane: Lane) -> tuple[int, int]:
     """How much a thread looks like the one of the training loop."""
-    loop = sum(name.startswith(LOOP) for name in thread.names)
-    return loop, sum(one.get("category") == "cpu_op" and not one.get("backward") for one in thread.details)
-
-
-def _nanoseconds(microseconds: Iterable[float]) -> Int64Array:
-    return np.rint(np.array(list(microseconds), np.float64) * 1000).astype(np.int64)
-
-
-def _duration(start: list[float], duration: list[float]) -> Int64Array:
-    # From the rounded ends, so that what ends where another begins still does.
-    ends = np.array(start, np.float64) + np.array(duration, np.float64)
-    return _nanoseconds(ends.tolist()) - _nanoseconds(start)
-
-
-def _give_memory(lane: Lane, memory: list[tuple[float, int]]) -> None:
-    """Add each allocation to the operator in which it happened."""
-    if not memory:
-        return
-    operators = np.array([i for i, one in enumerate(lane.details) if one and one["category"] == "cpu_op"], np.int64)
-    if not len(operators):
-        return
-    parent, _ = nesting(lane.start[operators], lane.duration[operators])
-    end = lane.start[operators] + lane.duration[operators]
-    when = _nanoseconds(at for at, _ in memory)
-    found = np.searchsorted(lane.start[operators], when, side="right") - 1
-    for at, moment, (_, size) in zip(found.tolist(), when.tolist(), memory, strict=True):
-        while at >= 0 and end[at] < moment:
-            at = parent[at]
-        if at >= 0:
-            detail: Any = lane.details[operators[at]]
-            detail["memory_bytes"] = detail.get("memory_bytes", 0) + size
+    loop = coded(lane.names).where(lambda name: name.startswith(LOOP))
+    operators = coded(lane.details, id).where(is_operator)
+    if lane.links is not None:
+        operators &= ~lane.links.backward
+    return int(np.count_nonzero(loop)), int(np.count_nonzero(operators))

@@ -10,8 +10,8 @@ from ...db.errors import UsageError
 from ...db.records import ArtifactInfo, RunInfo
 from ...db.store import Store
 from .merged import Named, merged
-from .reading import interpret, trace_format, traces
-from .records import Format, TraceContext
+from .reading import interpreted, trace_format, traces
+from .records import TraceContext
 from .torch_xplane import to_xplane
 
 MERGED_NAME = "merged.trace.json.gz"
@@ -49,7 +49,7 @@ def merged_traces(store: Store, runs: Sequence[tuple[RunInfo, str]]) -> bytes:
     found = []
     for run, name in runs:
         for artifact in traces(store, run)[-1:]:
-            made = interpret(store.artifact_bytes(artifact.id), _format(artifact), _context(artifact))
+            made = interpreted(store, artifact)
             found.append(Named(name, made.trace, made.labels))
     return merged(found)
 
@@ -72,12 +72,10 @@ def tensorboard_folder(store: Store, runs: Sequence[tuple[RunInfo, str]], folder
 
 def xplane(store: Store, artifact: ArtifactInfo) -> bytes:
     """A trace in the store in TensorFlow's format, whichever it was recorded in."""
-    raw = store.artifact_bytes(artifact.id)
-    if _format(artifact) == "xplane":
-        return raw
-    context = _context(artifact)
-    found = interpret(raw, "chrome", context)
-    return to_xplane(found.trace, found.labels, context.first_step)
+    if trace_format(artifact) == "xplane":
+        return store.artifact_bytes(artifact.id)
+    found = interpreted(store, artifact)
+    return to_xplane(found.trace, found.labels, TraceContext.from_json(artifact.detail).first_step)
 
 
 def _raw(store: Store, run: RunInfo, folder: Path) -> list[Path]:
@@ -88,16 +86,6 @@ def _raw(store: Store, run: RunInfo, folder: Path) -> list[Path]:
         path.write_bytes(store.artifact_bytes(artifact.id))
         written.append(path)
     return written
-
-
-def _format(artifact: ArtifactInfo) -> Format:
-    format = trace_format(artifact)
-    assert format is not None
-    return format
-
-
-def _context(artifact: ArtifactInfo) -> TraceContext:
-    return TraceContext.from_json(artifact.detail)
 
 
 def _told_apart(runs: Sequence[tuple[RunInfo, str]]) -> list[tuple[RunInfo, str]]:

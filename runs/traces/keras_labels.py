@@ -2,7 +2,7 @@
 
 The rules for an operator of a graph or an instruction of XLA, in this order:
 
-1. Its type says data or communication.
+1. Its type says data or communication; with several devices, the sum of gradients in the optimizer's scope is that too.
 2. It runs in the optimizer's scope, or the loss' (`compile_loss`).
 3. Its path names a layer: the layer's family; in a convolution, a dense layer or one without a family of its own, the
    operator's type or the function's scope says it where they can (`fc1/Relu` in a dense layer is an activation, while
@@ -44,6 +44,10 @@ GRADIENT = re.compile(r"(^|/)gradient_tape(/|$)|_grad(/|$)")
 LOSS = re.compile(r"(^|/)(compile_loss|compute_loss|loss)(_\d+)?/")
 CLIPPING = re.compile(r"^(clip_by|global_norm|loss_scale)")
 SUM_OF_GRADIENTS = re.compile(r"^(AddN|zeros_like)(_\d+)?$")
+REPLICA = re.compile(r"(^|/)replica_\d+/")
+"""Scope of all devices of a `tf.distribute` strategy but the first."""
+REDUCTION = re.compile(r"^[^/]+/AddN(_\d+)?$")
+"""In the optimizer's scope, with several devices: the sum of their gradients, on one of them."""
 UPDATE = re.compile(r"Assign(Sub|Add)?VariableOp|ResourceApply")
 
 
@@ -61,6 +65,7 @@ class Labeller:
         self.scopes = Scopes(context.layers, paths)
         self.optimizers = OPTIMIZERS | ({optimizer_scope(context.optimizer)} if context.optimizer else set())
         self.optimizers |= _updating_scopes(paths, self.scopes)
+        self.replicated = any(REPLICA.search(path) for path in paths)
         self._known: dict[tuple[str, int, str], tuple[Label, Any]] = {}
 
     def labels(self, lane: Lane, eager: Callable[[Lane], Sequence[Label]]) -> Labels:
@@ -115,6 +120,8 @@ class Labeller:
         scopes = path.split("/")
         backward = GRADIENT.search(path) is not None
         in_optimizer = len(scopes) > 1 and not backward and _number_free(scopes[0]).lower() in self.optimizers
+        if in_optimizer and self.replicated and REDUCTION.match(path):
+            return "communication", "none", None, guessed
         if in_optimizer or CLIPPING.match(path):
             return "optimizer", "none", None, guessed
         if LOSS.search(path):

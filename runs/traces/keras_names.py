@@ -15,8 +15,8 @@ def _rules(*rules: tuple[Family, str]) -> tuple[tuple[Family, re.Pattern[str]], 
 _PREFIX = re.compile(r"^_(Mkl)?(Native)?(Fused)?(?=[A-Z])")
 
 _TYPES = _rules(
-    ("data", r"^Iterator|Dataset|^Optional(From|Has|Get)"),
-    ("communication", r"^Collective|Nccl|AllReduce|AllGather|^CrossReplica"),
+    ("data", r"^(MultiDevice)?Iterator|Dataset|^Optional(From|Has|Get)"),
+    ("communication", r"^Collective|Nccl|AllReduce|AllGather|^CrossReplica|^(Host)?(Send|Recv)$"),
     ("optimizer", r"^(Resource)?(Sparse)?Apply[A-Z]"),
     ("loss", r"CrossEntropy|^L2Loss$|^CTC"),
     ("attention", r"^FlashAttention|^DotProductAttention"),

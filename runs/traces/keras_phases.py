@@ -2,7 +2,8 @@
 
 TensorFlow trains on several threads at once while Python waits for them, so no thread of its own shows the phases.
 Each moment of a step counts as what an operator, or a range of the tracker, says of it; where several run at once, the
-earlier stage counts, since the step waits for it: forward before backward before optimizer before data. A moment
+earlier stage counts, since the step waits for it: forward before backward before optimizer, and each before the
+communication between devices and the wait for data. A moment
 between two operators, in which Python or TensorFlow's executor looks for the next, counts as what came before it,
 and after the wait for a batch as what follows. Before the first operator of a step and after its last one the time is
 Python's.
@@ -19,7 +20,7 @@ from .records import Direction, Family, Part
 from .summary import Phase
 from .trace import Labels, Trace
 
-STAGES: tuple[Part, ...] = ("data", "optimizer", "backward", "forward")
+STAGES: tuple[Part, ...] = ("data", "communication", "optimizer", "backward", "forward")
 """A later one covers an earlier one."""
 RANGES: dict[str, Part] = {
     "trackside::loss": "forward", "trackside::backward": "backward", "trackside::optimizer": "optimizer",
@@ -54,8 +55,8 @@ def phases(trace: Trace, labels: Sequence[Labels]) -> list[Phase]:
 
 def part_of(family: Family | None, direction: Direction) -> Part | None:
     """The part of a step that an operator is a sign of, or None."""
-    if family in ("data", "optimizer"):
-        return "data" if family == "data" else "optimizer"
+    if family in ("data", "optimizer", "communication"):
+        return "data" if family == "data" else "optimizer" if family == "optimizer" else "communication"
     if family is None or direction == "none":
         return None
     return "backward" if direction == "backward" else "forward"
@@ -64,11 +65,13 @@ def part_of(family: Family | None, direction: Direction) -> Part | None:
 def _signs(trace: Trace, labels: Sequence[Labels]) -> list[Int64Array]:
     """For each stage (2, n) starts and ends of all events that are a sign of it."""
     found: list[list[Int64Array]] = [[np.zeros((2, 0), np.int64)] for _ in STAGES]
+    # An accelerator's communication is an event of its own; what the host does for it is launching.
+    silent = {"communication"} if any(lane.kind == "device" for lane in trace.lanes) else set()
     for lane, label in zip(trace.lanes, labels, strict=True):
         if lane.kind in ("device", "background"):
             continue
         keys = list(zip(label.family, label.direction, strict=True))
-        meanings = {key: _number(part_of(*key)) for key in set(keys)}
+        meanings = {key: NOTHING if key[0] in silent else _number(part_of(*key)) for key in set(keys)}
         signs = np.array([meanings[key] for key in keys], np.int8)
         if lane.kind == "training":
             ranges = {name: number for name in set(lane.names) if (number := _number(_range(name))) != NOTHING}

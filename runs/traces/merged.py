@@ -43,26 +43,22 @@ def _events(process: int, named: Named) -> Iterator[dict[str, Any]]:
     for thread, (lane, label) in enumerate(zip(named.trace.lanes, named.labels, strict=True), 1):
         yield _meta("thread_name", process, thread, name=lane.name)
         yield _meta("thread_sort_index", process, thread, sort_index=thread)
-        times = zip(((lane.start - origin) / 1000).tolist(), (lane.duration / 1000).tolist(), strict=True)
-        for i, (start, duration) in enumerate(times):
-            family = label.family[i]
+        starts, durations = ((lane.start - origin) / 1000).tolist(), (lane.duration / 1000).tolist()
+        labelled = zip(label.family, label.direction, label.layer, label.inferred, strict=True)
+        rows = zip(lane.names, starts, durations, lane.details, labelled, strict=True)
+        for name, start, duration, details, (family, direction, layer, inferred) in rows:
             event: dict[str, Any] = {
-                "name": lane.names[i], "cat": family or "none", "pid": process, "tid": thread, "ts": start,
+                "name": name, "cat": family or "none", "pid": process, "tid": thread, "ts": start,
             }  # fmt: skip
             event |= {"ph": "X", "dur": duration} if duration else {"ph": "i", "s": "t"}
-            arguments = _arguments(label, i, (lane.details[i] or {}).get("shapes"))
-            yield event | {"args": arguments} if arguments else event
-
-
-def _arguments(label: Labels, index: int, shapes: str | None) -> dict[str, Any]:
-    direction = label.direction[index]
-    found = {
-        "direction": None if direction == "none" else direction,
-        "layer": label.layer[index],
-        "shapes": shapes,
-        "inferred": label.inferred[index] or None,
-    }
-    return {key: value for key, value in found.items() if value is not None}
+            arguments = {
+                "direction": None if direction == "none" else direction,
+                "layer": layer,
+                "shapes": (details or {}).get("shapes"),
+                "inferred": inferred or None,
+            }
+            said = {key: value for key, value in arguments.items() if value is not None}
+            yield event | {"args": said} if said else event
 
 
 def _meta(kind: str, process: int, thread: int, **args: Any) -> dict[str, Any]:

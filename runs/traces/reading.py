@@ -19,7 +19,7 @@ from .summary import summarise
 from .timeline import slices
 from .trace import Labels, Trace
 
-VERSION = 3
+VERSION = 4
 """Of the analysis. Raise it when a reader or the classification changes: kept results of an older one are made anew."""
 
 KIND = "trace/"
@@ -53,8 +53,8 @@ def read(raw: bytes, format: Format, context: TraceContext) -> tuple[Trace, list
 
 def analyse(raw: bytes, format: Format, context: TraceContext) -> Profile:
     """Where the time of a raw trace's steps went; raises as `interpret`."""
-    found = interpret(raw, format, context)
-    return summarise(found.trace, found.labels, context, format, phases=found.phases, notes=found.notes)
+    with paused():
+        return _summed_up(interpret(raw, format, context), context, format)
 
 
 def timeline(raw: bytes, format: Format, context: TraceContext, step_index: int) -> list[Slice]:
@@ -64,8 +64,21 @@ def timeline(raw: bytes, format: Format, context: TraceContext, step_index: int)
         TraceError: as `interpret`.
         UsageError: the trace has no such step.
     """
-    found = interpret(raw, format, context)
-    return slices(found.trace, found.labels, step_index)
+    with paused():
+        found = interpret(raw, format, context)
+        return slices(found.trace, found.labels, step_index)
+
+
+def interpreted(store: Store, artifact: ArtifactInfo) -> Interpreted:
+    """A trace in the store, interpreted.
+
+    Raises:
+        TraceError: as `interpret`.
+        StoreError: the store is away.
+    """
+    format = trace_format(artifact)
+    assert format is not None
+    return interpret(store.artifact_bytes(artifact.id), format, TraceContext.from_json(artifact.detail))
 
 
 def sniff(raw: bytes) -> Format | None:
@@ -85,30 +98,46 @@ def trace_format(artifact: ArtifactInfo) -> Format | None:
 
 
 def traces(store: Store, run: RunInfo | str) -> list[ArtifactInfo]:
-    """The raw traces of a run, in the order they came."""
-    return [one for one in store.artifacts(run) if trace_format(one) is not None]
+    """The raw traces of a run, those of each rank in the order they came, rank 0 after all others.
+
+    So the last is the one to show where one stands for the run.
+    """
+    found = [one for one in store.artifacts(run) if trace_format(one) is not None]
+    return sorted(found, key=lambda one: -one.rank)
 
 
-def analysed(store: Store, run: RunInfo | str) -> list[Analysed]:
+def analysed(
+    store: Store, run: RunInfo | str, read: Callable[[Store, ArtifactInfo], Interpreted] = interpreted
+) -> list[Analysed]:
     """Each trace of a run with what was found in it.
 
     What is found is kept where the store can be written, so that it is found once.
+
+    Args:
+        store: with the run.
+        run: whose traces.
+        read: interprets a trace that was not analysed yet.
     """
     info = run if isinstance(run, RunInfo) else store.run(run)
     kept = {one.artifact_id: one for one in store.kept_profiles(info) if one.version == VERSION}
     return [
-        Analysed(artifact=one, profile=_from_kept(kept[one.id], one)) if one.id in kept else _analyse(store, one)
+        Analysed(artifact=one, profile=_from_kept(kept[one.id], one)) if one.id in kept else _analyse(store, one, read)
         for one in traces(store, info)
     ]
 
 
-def profiles(store: Store, run: RunInfo | str) -> list[Profile]:
-    """What was found in the traces of a run; an empty list for a run without.
+def profiles(store: Store, run: RunInfo | str, rank: int | None = None) -> list[Profile]:
+    """What was found in the traces of a run, in the order of `traces`; an empty list for a run without.
+
+    Args:
+        store: with the run.
+        run: whose traces.
+        rank: of the process that recorded them; None for all.
 
     Raises:
         TraceError: the run has traces, and none of them can be read.
     """
-    found = analysed(store, run)
+    found = [one for one in analysed(store, run) if rank is None or one.artifact.rank == rank]
     made = [one.profile for one in found if one.profile is not None]
     problem = next((one.problem for one in found if one.problem is not None), None)
     if problem is not None and not made:
@@ -147,6 +176,10 @@ def import_trace(store: Store, run: RunInfo, name: str, raw: bytes) -> Profile:
     return profile
 
 
+def _summed_up(found: Interpreted, context: TraceContext, format: Format) -> Profile:
+    return summarise(found.trace, found.labels, context, format, phases=found.phases, notes=found.notes)
+
+
 def _reader(format: Format) -> Callable[[bytes, TraceContext], Interpreted]:
     if format == "chrome":
         from .torch_trace import interpret
@@ -155,11 +188,12 @@ def _reader(format: Format) -> Callable[[bytes, TraceContext], Interpreted]:
     return interpret
 
 
-def _analyse(store: Store, artifact: ArtifactInfo) -> Analysed:
+def _analyse(store: Store, artifact: ArtifactInfo, read: Callable[[Store, ArtifactInfo], Interpreted]) -> Analysed:
     format = trace_format(artifact)
     assert format is not None
     try:
-        profile = analyse(store.artifact_bytes(artifact.id), format, TraceContext.from_json(artifact.detail))
+        with paused():
+            profile = _summed_up(read(store, artifact), TraceContext.from_json(artifact.detail), format)
     except (TraceError, StoreError) as error:
         return Analysed(artifact=artifact, problem=f"{artifact.name}: {error}")
     with suppress(StoreError):  # a store that may only be read has it analysed again each time

@@ -36,8 +36,9 @@ Part = Literal["data", "forward", "backward", "optimizer", "kernel", "copy", "co
 """Where the wall clock of a step went. The parts of a step add up to it.
 
 `data`: waiting for the next batch. `forward`, `backward`, `optimizer`: the training thread working on these. `kernel`,
-`copy`, `communication`: an accelerator at work while the training thread did none of those. `other`: the rest, Python,
-the framework's loop and hooks.
+`copy`, `communication`: an accelerator at work while the training thread did none of those. Without an accelerator,
+`communication` is the training thread exchanging data with other processes, or waiting for that. `other`: the rest,
+Python, the framework's loop and hooks.
 """
 PARTS: tuple[Part, ...] = get_args(Part)
 

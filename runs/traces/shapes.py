@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+Rule = Callable[[Sequence[Any], Sequence[Any]], float]
+"""Operations from the shapes of the inputs, and from the inputs that are no tensors."""
 LONGEST = 200
 """Characters of the shapes of one operator: a fused optimizer takes hundreds of tensors."""
 
@@ -30,32 +32,11 @@ def flops(name: str, dims: Sequence[Any], concrete: Sequence[Any]) -> float | No
         dims: a shape for each input.
         concrete: the inputs that are no tensors, as text: strides, padding, groups.
     """
-    short = name.removeprefix("aten::")
+    rule = COUNTED.get(name)
     try:
-        match short:
-            case "mm":
-                return float(2 * math.prod(dims[0]) * dims[1][1])
-            case "addmm":
-                return float(2 * math.prod(dims[1]) * dims[2][1])
-            case "bmm":
-                return float(2 * math.prod(dims[0]) * dims[1][2])
-            case "baddbmm":
-                return float(2 * math.prod(dims[1]) * dims[2][2])
-            case "mkldnn_convolution" | "miopen_convolution":
-                return _convolution(dims, concrete, padding=3, stride=4, dilation=5)
-            case "cudnn_convolution" | "cudnn_convolution_relu":
-                return _convolution(dims, concrete, padding=2, stride=3, dilation=4)
-            case "_conv_depthwise2d":
-                return _convolution(dims, concrete, padding=5, stride=4, dilation=6)
-            case "_slow_conv2d_forward":
-                return _convolution(dims, concrete, padding=5, stride=4, dilation=None)
-            case "convolution_backward":
-                # Of gradient (N, C_out, *out) and weight (C_out, C_in / groups, *kernel): once for the input, once for
-                # the weight.
-                return float(4 * math.prod(dims[0]) * math.prod(dims[2][1:]))
+        return None if rule is None else float(rule(dims, concrete))
     except (IndexError, TypeError, ValueError):
         return None
-    return None
 
 
 def _convolution(
@@ -75,3 +56,32 @@ def _convolution(
 
 def _numbers(text: str) -> list[int]:
     return [int(one) for one in text.strip("[]").split(",")]
+
+
+def _counted() -> dict[str, Rule]:
+    def product(first: int, second: int, axis: int) -> Rule:
+        return lambda dims, _: 2 * math.prod(dims[first]) * dims[second][axis]
+
+    def convolution(padding: int, stride: int, dilation: int | None) -> Rule:
+        return lambda dims, concrete: _convolution(dims, concrete, padding=padding, stride=stride, dilation=dilation)
+
+    rules = {
+        "mm": product(0, 1, 1),
+        "addmm": product(1, 2, 1),
+        "bmm": product(0, 1, 2),
+        "baddbmm": product(1, 2, 2),
+        "mkldnn_convolution": convolution(3, 4, 5),
+        "miopen_convolution": convolution(3, 4, 5),
+        "cudnn_convolution": convolution(2, 3, 4),
+        "cudnn_convolution_relu": convolution(2, 3, 4),
+        "_conv_depthwise2d": convolution(5, 4, 6),
+        "_slow_conv2d_forward": convolution(5, 4, None),
+        # Of gradient (N, C_out, *out) and weight (C_out, C_in / groups, *kernel): once for the input, once for the
+        # weight.
+        "convolution_backward": lambda dims, _: 4 * math.prod(dims[0]) * math.prod(dims[2][1:]),
+    }
+    return {**rules, **{f"aten::{name}": rule for name, rule in rules.items()}}
+
+
+COUNTED: Mapping[str, Rule] = _counted()
+"""Operators whose floating-point operations are counted, and how."""

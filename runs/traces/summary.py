@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ...db.errors import TraceError
 from ...db.records import Float64Array, Int64Array
+from .coded import Coded, coded
 from .records import PARTS, Family, Format, Operator, Part, Profile, TraceContext
 from .trace import Labels, Lane, Trace, nesting, self_time
 
@@ -51,8 +52,8 @@ def summarise(
 
     Args:
         trace: its lanes and steps.
-        labels: one for each lane, in the lanes' order. Of a lane's `details` these are read, where there:
-            `shapes` (str), `memory_bytes` (int) and `flops` (float) of the event itself.
+        labels: one for each lane, in the lanes' order. Of a lane's `details` these are read, where there: `shapes`
+            (str) and `flops` (float) of the event itself.
         context: what the tracker knew.
         format: of the raw trace.
         phases: what the training thread did when. They may overlap, and stick out of the steps: a later one covers an
@@ -79,7 +80,9 @@ def summarise(
         format=format,
         context=context,
         step_seconds=tuple((np.diff(trace.step_edges) * NANO).tolist()),
-        split={part: float(mean[i]) for i, part in enumerate(PARTS) if has_device or part not in DEVICE_PARTS},
+        split={
+            part: float(mean[i]) for i, part in enumerate(PARTS) if has_device or mean[i] or part not in DEVICE_PARTS
+        },
         operators=tuple(operators),
         classified_fraction=named / in_all if in_all else float("nan"),
         notes=tuple(notes),
@@ -127,7 +130,10 @@ def _device_intervals(trace: Trace, labels: Sequence[Labels], part: Part) -> Int
     found = [np.zeros((2, 0), np.int64)]
     for lane, label in zip(trace.lanes, labels, strict=True):
         if lane.kind == "device":
-            chosen = np.array([device_part(*one) == part for one in zip(lane.names, label.family, strict=True)], bool)
+            names, families = coded(lane.names), coded(label.family)
+            chosen = np.array(
+                [[device_part(name, family) == part for family in families.values] for name in names.values], bool
+            )[names.codes, families.codes]
             found.append(np.stack([lane.start[chosen], (lane.start + lane.duration)[chosen]]))
     return np.concatenate(found, axis=1)
 
@@ -177,31 +183,44 @@ def _grouped(
         group: (n_events,).
         values: (4, n_events) self and total nanoseconds, memory in bytes and FLOPs, NaN where unknown.
     """
-    operators = np.flatnonzero(np.array([family is not None for family in label.family], bool))
+    family, details = coded(label.family), coded(lane.details, id)
+    operators = np.flatnonzero(family.where(lambda one: one is not None))
     start, duration = lane.start[operators], lane.duration[operators]
     parent, _ = nesting(start, duration)
     own = self_time(start, duration, parent)
+    inside = (start >= trace.step_edges[0]) & (start < trace.step_edges[-1])
+    said = [one or {} for one in details.values]
     # A thread's part in a row: a stream's kernels, or the pipeline's operators, never share one with the training's.
     kind = lane.kind if lane.kind in ("device", "background") else "cpu"
-    found = [lane.details[i] or {} for i in operators.tolist()]
-    keys = (
-        (lane.names[i], label.family[i], label.direction[i], label.layer[i], bool(label.inferred[i]), shapes, kind)
-        for i, shapes in zip(operators.tolist(), (one.get("shapes", "") for one in found), strict=True)
-    )
-    inside = (start >= trace.step_edges[0]) & (start < trace.step_edges[-1])
-    group = np.array(
-        [
-            groups.setdefault(key, len(groups)) if counts else -1
-            for key, counts in zip(keys, inside.tolist(), strict=True)
-        ],
-        np.int64,
-    )
+    shapes = Coded([one.get("shapes", "") for one in said], details.codes)
+    columns = coded(lane.names), family, coded(label.direction), coded(label.layer), coded(label.inferred), shapes
+    counted = operators[inside]
+    group = np.full(len(operators), -1, np.int64)
+    place, first = _alike([one.codes[counted] for one in columns])
+    rows = zip(*(one.take(counted[first]) for one in columns), strict=True)
+    group[inside] = np.array([groups.setdefault((*row, kind), len(groups)) for row in rows], np.int64)[place]
     # An operator that calls itself is in its own total already.
     total = np.where((parent >= 0) & (group[parent] == group), 0, duration) if len(group) else duration
-    memory = [one.get("memory_bytes", np.nan) for one in found]
-    flops = [one.get("flops", np.nan) for one in found]
+    memory = np.full(len(operators), np.nan) if lane.memory is None else lane.memory[operators]
+    flops = np.array([one.get("flops", np.nan) for one in said], np.float64)[details.codes[operators]]
     values = np.array([own, total, memory, flops], np.float64)
     return group[inside], values[:, inside]
+
+
+def _alike(columns: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], Int64Array]:
+    """Which rows of columns of codes are the same: the number of each row's kind, and each kind's first row.
+
+    Kinds are numbered in the order in which they first occur.
+    """
+    kinds = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        # Renumbered after each column, so that the product of two stays small.
+        _, kinds = np.unique(kinds * (int(column.max(initial=0)) + 1) + column, return_inverse=True)
+    _, first, kinds = np.unique(kinds, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[kinds], first[order]
 
 
 def _sums_where_known(group: NDArray[np.int64], values: Float64Array, size: int) -> Float64Array:

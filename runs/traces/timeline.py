@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...db.errors import UsageError
+from .coded import taken
 from .records import Slice
 from .summary import NANO
 from .trace import Labels, Trace, nesting
@@ -36,17 +37,25 @@ def slices(trace: Trace, labels: Sequence[Labels], step_index: int) -> list[Slic
         start = np.maximum(lane.start[here], begin)
         duration = np.minimum(ends[here], end) - start
         _, depth = nesting(start, duration)
-        for at, index in enumerate(here.tolist()):
-            found.append(
-                Slice(
-                    name=lane.names[index].removeprefix(PREFIX),
-                    family=label.family[index],
-                    direction=label.direction[index],
-                    layer=label.layer[index],
-                    start=float(start[at] - begin) * NANO,
-                    duration=float(duration[at]) * NANO,
-                    lane=lane.name,
-                    depth=int(depth[at]),
-                )
+        columns = [lane.names, label.family, label.direction, label.layer]
+        rows = zip(
+            *(taken(one, here) for one in columns),
+            (start - begin).tolist(),
+            duration.tolist(),
+            depth.tolist(),
+            strict=True,
+        )
+        found += [
+            Slice(
+                name=name.removeprefix(PREFIX),
+                family=family,
+                direction=direction,
+                layer=layer,
+                start=offset * NANO,
+                duration=length * NANO,
+                lane=lane.name,
+                depth=deep,
             )
+            for name, family, direction, layer, offset, length, deep in rows
+        ]
     return found

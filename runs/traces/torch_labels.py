@@ -17,19 +17,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .chrome import AUTOGRAD, COMPILED_NAME
-from .records import Direction, Family, Part
-from .summary import COPY, Phase
-from .torch_names import COMPOSITE, family_of, family_of_class, family_of_kernel, fused
+import numpy as np
+
+from .coded import Coded, coded
+from .records import PARTS, Direction, Family, Part
+from .summary import Phase
+from .torch_events import AUTOGRAD, COMPILED_NAME
+from .torch_kernels import of_device
+from .torch_known import FUSED_NOTE, Known, Label, Table
+from .torch_layers import after_layers, layers_around
+from .torch_names import COMPOSITE, family_of, family_of_class, fused
 from .torch_phases import DATA, parts_at
 from .trace import Labels, Lane, nesting
 
-LAYER = re.compile(r"trackside::layer::(.+)$")
-LIGHTNING_LAYER = re.compile(r"\[pl\]\[module\][\w.]+?\.?(\w+): (.+)$")
-STACK_LAYER = re.compile(r"nn\.Module: (\w+)_\d+$")
 BOOKKEEPING = re.compile(
     rf"{AUTOGRAD}|Torch-Compiled Region|TorchDynamo|AOTDispatcher|Pregraph bytecode|CompiledFunction|CompiledAutograd"
 )
@@ -37,29 +39,10 @@ OWNING: frozenset[Family] = frozenset({"attention", "normalisation", "recurrent"
 """Families whose layers own the products and activations in them, projections of an attention included, as in Keras."""
 ACCUMULATE = "torch::autograd::AccumulateGrad"
 
-FUSED_NOTE = (
-    "torch.compile fuses operators: a fused kernel does the work of several and counts whole as the dearest of those "
-    "in its name."
-)
 HIDDEN_NOTE = (
     "Fused kernels of torch.compile on a CPU have no row of their own in this trace and count as other: set "
     "TORCHINDUCTOR_CPP_ENABLE_KERNEL_PROFILE=1 before compiling."
 )
-
-Label = tuple[Family | None, Direction, str | None, bool]
-NOTHING: Label = (None, "none", None, False)
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known across lanes while they are labelled one after the other."""
-
-    layers: dict[str, str]
-    by_sequence: dict[int, Label] = field(default_factory=dict)
-    by_external: dict[int, Label] = field(default_factory=dict)
-    by_correlation: dict[int, Label] = field(default_factory=dict)
-    notes: dict[str, None] = field(default_factory=dict)  # in the order found, each once
-    kernels_named: bool = False  # those that torch.compile made have events of their own
 
 
 class _Given(NamedTuple):
@@ -75,6 +58,19 @@ class _Given(NamedTuple):
     inferred: bool = False
 
 
+class _Kind(NamedTuple):
+    """What events of one name and category are."""
+
+    name: str
+    operator: bool
+    autograd: bool
+
+    @property
+    def silent(self) -> bool:
+        """It is nothing, and hands down what it is given."""
+        return not self.operator and not self.autograd
+
+
 def labels(lanes: Sequence[Lane], phases: Sequence[Phase], layers: Mapping[str, str]) -> tuple[list[Labels], list[str]]:
     """Labels of each lane, and what a reader must know.
 
@@ -83,113 +79,133 @@ def labels(lanes: Sequence[Lane], phases: Sequence[Phase], layers: Mapping[str, 
         phases: as from `torch_phases.phases`.
         layers: path of a layer to the name of its class.
     """
-    named = any(lane.kind == "device" or any(map(fused, set(lane.names))) for lane in lanes)
-    known = _Known(dict(layers), kernels_named=named)
-    made = [_of_device(lane, known) if lane.kind == "device" else _of_thread(lane, phases, known) for lane in lanes]
-    return made, list(known.notes)
+    devices = any(lane.kind == "device" for lane in lanes)
+    named = devices or any(coded(lane.names).where(fused).any() for lane in lanes)
+    known = Known(layers, devices=devices, kernels_named=named)
+    made = [of_device(lane, known) if lane.kind == "device" else _of_thread(lane, phases, known) for lane in lanes]
+    return [known.columns(codes) for codes in made], list(known.notes)
 
 
-def _of_thread(lane: Lane, phases: Sequence[Phase], known: _Known) -> Labels:
+def _of_thread(lane: Lane, phases: Sequence[Phase], known: Known) -> list[int]:
+    """The number of each event's label.
+
+    An event's label follows from few things that recur: they are looked up together, and thought about once.
+    """
     parents = nesting(lane.start, lane.duration)[0].tolist()
-    parts: list[Part] = ["data"] * len(lane) if lane.kind == "background" else parts_at(phases, lane.start)
-    layers = _layers(lane, parents, known)
-    loss = _after_layers(lane, parts, layers)
-    given = [_Given()] * len(lane)
-    found: list[Label] = [NOTHING] * len(lane)
-    last_layer = None
-    for i, (name, above) in enumerate(zip(lane.names, parents, strict=True)):
-        detail = lane.details[i] or {}
-        around = given[above] if above >= 0 else _Given()
-        operator = _is_operator(name, detail.get("category"), known)
-        if not operator and not name.startswith(AUTOGRAD):
+    if lane.kind == "background":
+        parts = Coded(PARTS, np.full(len(lane), PARTS.index("data"), np.int32))
+    else:
+        parts = parts_at(phases, lane.start)
+    layers = layers_around(lane, parents, known.layers)
+    late = after_layers(parts, layers)
+    kinds, table = _kinds(lane, known)
+    silent = {code for code, kind in table.items() if kind.silent}
+    accumulating = {code for code, kind in table.items() if kind.name.endswith(ACCUMULATE)}
+    sequences, backwards = _sequences(lane)
+    thought: dict[tuple[Any, ...], tuple[int, int]] = {}
+    states = Table(_Given())
+    # What each event gives, as its number; the last, at -1, is of what lies in nothing.
+    given = [0] * (len(lane) + 1)
+    found = [0] * len(lane)
+    last_layer: str | None = None
+    rows = zip(kinds, parents, layers, parts.codes.tolist(), late, sequences, backwards, strict=True)
+    for i, (kind, above, layer, part, after, sequence, backward) in enumerate(rows):
+        around = given[above]
+        if kind in silent:
             given[i] = around
-            if "correlation" in detail and above >= 0:
-                known.by_correlation[detail["correlation"]] = found[above]
             continue
-        backward = around.backward or bool(detail.get("backward")) or name.startswith(AUTOGRAD)
-        layer = layers[i] or around.layer
-        if name.endswith(ACCUMULATE):
-            layer = layer or last_layer  # it follows the gradient that it adds
-        origin = known.by_sequence.get(detail.get("sequence", -1)) if detail.get("backward") else None
+        origin = known.by_sequence.get(sequence) if backward else None
+        if kind in accumulating:
+            layer = layer or states.values[around].layer or last_layer  # it follows the gradient that it adds
         if origin is not None:
-            layer = layer or origin[2]
-            last_layer = layer
-        if origin is not None and origin[0] not in (None, "other", "optimizer", "data"):
-            mine = _Given(origin[0], True, backward, layer, origin[3])
-        elif around.strong:
-            mine = _Given(around.family, True, backward, layer, around.inferred)
-        else:
-            mine = _by_name(name, around, backward, layer, i in loss, known)
-        given[i] = mine
-        if operator:
-            found[i] = _label(name, parts[i], mine)
-            if "sequence" in detail and not detail["backward"]:
-                known.by_sequence[detail["sequence"]] = found[i]
-            if "external" in detail:
-                known.by_external[detail["external"]] = found[i]
-    return _columns(found)
-
-
-def _of_device(lane: Lane, known: _Known) -> Labels:
-    found: list[Label] = []
-    for name, detail in zip(lane.names, lane.details, strict=True):
-        one = detail or {}
-        launched = known.by_external.get(one.get("external", -1)) or known.by_correlation.get(
-            one.get("correlation", -1)
-        )
-        kernel = fused(name)
-        if kernel is not None:
-            known.notes[FUSED_NOTE] = None
-            direction, layer = (launched[1], launched[2]) if launched else (kernel[1], None)
-            found.append((kernel[0], direction, layer, True))
-        elif launched is not None and launched[0] not in (None, "other"):
-            found.append(launched)
-        elif COPY.match(name):
-            found.append(("data" if "HtoD" in name else "other", "none", None, launched is None))
-        else:
-            guess = family_of_kernel(name)
-            direction, layer = (launched[1], launched[2]) if launched else ("none", None)
-            found.append((guess or "other", direction, layer, guess is not None))
-    return _columns(found)
-
-
-def _layers(lane: Lane, parents: list[int], known: _Known) -> list[str | None]:
-    """The innermost layer around each event; classes that the trace itself tells are added to what is known."""
-    paths: dict[str, str | None] = {}
-    found: list[str | None] = [None] * len(lane)
-    for i, (name, above) in enumerate(zip(lane.names, parents, strict=True)):
-        if name not in paths:
-            paths[name] = None
-            if one := LAYER.match(name):
-                paths[name] = one[1]
-            elif one := LIGHTNING_LAYER.match(name):
-                paths[name] = one[2]
-                known.layers.setdefault(one[2], one[1])
-            elif one := STACK_LAYER.match(name):
-                paths[name] = name.removeprefix("nn.Module: ")
-                known.layers.setdefault(name.removeprefix("nn.Module: "), one[1])
-        own = paths[name]
-        found[i] = own if own is not None else found[above] if above >= 0 else None
+            last_layer = layer or states.values[around].layer or known.labels.values[origin][2]
+        key = kind, around, layer, part, after, backward, origin
+        result = thought.get(key)
+        if result is None:
+            one = table[kind]
+            mine = _given(one, states.values[around], layer, after, backward, origin, known)
+            label = known.labels.code(_label(one.name, PARTS[part], mine)) if one.operator else 0
+            result = thought[key] = states.code(mine), label
+        given[i], found[i] = result
+        if sequence >= 0 and not backward and table[kind].operator:
+            known.by_sequence[sequence] = found[i]
+    if known.devices:
+        _launches(lane, kinds, table, parents, found, known)
     return found
 
 
-def _after_layers(lane: Lane, parts: Sequence[Part], layers: Sequence[str | None]) -> frozenset[int]:
-    """Events of the forward phase after the last layer of a batch; none where the trace names no layers."""
-    found: set[int] = set()
-    waiting: list[int] = []
-    seen_layer = False
-    for i, (part, layer) in enumerate(zip(parts, layers, strict=True)):
-        if part != "forward":
-            found.update(waiting)
-            waiting, seen_layer = [], False
-        elif layer is not None:
-            waiting, seen_layer = [], True
-        elif seen_layer:
-            waiting.append(i)
-    return frozenset(found.union(waiting))
+def _given(
+    kind: _Kind,
+    around: _Given,
+    layer: str | None,
+    after_layers: bool,
+    backward: bool,
+    origin: int | None,
+    known: Known,
+) -> _Given:
+    """What an event of this kind is, and gives to those in it.
+
+    Args:
+        kind: of the event.
+        around: what is given by the event that it lies in.
+        layer: it runs in.
+        after_layers: it runs after the last layer.
+        backward: it is the gradient's of another.
+        origin: number of the label of that other.
+        known: across lanes.
+    """
+    backward = around.backward or backward or kind.autograd
+    layer = layer or around.layer
+    if origin is not None:
+        family, _, of_origin, inferred = known.labels.values[origin]
+        layer = layer or of_origin
+        if family not in (None, "other", "optimizer", "data"):
+            return _Given(family, True, backward, layer, inferred)
+    if around.strong:
+        return _Given(around.family, True, backward, layer, around.inferred)
+    return _by_name(kind.name, around, backward, layer, after_layers, known)
 
 
-def _is_operator(name: str, category: str | None, known: _Known) -> bool:
+def _kinds(lane: Lane, known: Known) -> tuple[list[int], dict[int, _Kind]]:
+    """What kind each event of a lane is of, as a number, and the kinds."""
+    names, details = coded(lane.names), coded(lane.details, id)
+    categories = coded([None if one is None else one.get("category") for one in details.values])
+    number = len(categories.values)
+    codes = names.codes.astype(np.int64) * number + categories.codes[details.codes]
+    table = {}
+    for code in np.flatnonzero(np.bincount(codes)).tolist():
+        name, category = names.values[code // number], categories.values[code % number]
+        table[code] = _Kind(name, _is_operator(name, category, known), name.startswith(AUTOGRAD))
+    return codes.tolist(), table
+
+
+def _sequences(lane: Lane) -> tuple[list[int], list[bool]]:
+    """The number that ties each operator to its gradient's, negative for none, and whether it is the gradient's."""
+    if lane.links is None:
+        return [-1] * len(lane), [False] * len(lane)
+    return lane.links.sequence.tolist(), lane.links.backward.tolist()
+
+
+def _launches(
+    lane: Lane,
+    kinds: Sequence[int],
+    table: Mapping[int, _Kind],
+    parents: Sequence[int],
+    found: Sequence[int],
+    known: Known,
+) -> None:
+    """Keep the labels of what launched kernels: operators, and the calls of the runtime in them."""
+    if lane.links is None:
+        return
+    rows = zip(kinds, parents, found, lane.links.external, lane.links.correlation, strict=True)
+    for kind, above, label, external, correlation in rows:
+        if external is not None and table[kind].operator:
+            known.by_external[external] = label
+        if correlation is not None and above >= 0 and table[kind].silent:
+            known.by_correlation[correlation] = found[above]
+
+
+def _is_operator(name: str, category: str | None, known: Known) -> bool:
     if category == "cpu_op":
         return not BOOKKEEPING.match(name)
     if category == "user_annotation":
@@ -200,7 +216,7 @@ def _is_operator(name: str, category: str | None, known: _Known) -> bool:
     return False
 
 
-def _by_name(name: str, around: _Given, backward: bool, layer: str | None, after_layers: bool, known: _Known) -> _Given:
+def _by_name(name: str, around: _Given, backward: bool, layer: str | None, after_layers: bool, known: Known) -> _Given:
     """Rules 3 to 6, and fused kernels: what an operator is by its own name, its caller's, its layer's."""
     kernel = fused(name)
     if kernel is not None:
@@ -232,8 +248,3 @@ def _label(name: str, part: Part, given: _Given) -> Label:
     backward = given.backward or part == "backward"
     direction: Direction = "backward" if backward else "forward" if part == "forward" else "none"
     return family or "other", direction, layer, given.inferred or name == COMPILED_NAME
-
-
-def _columns(found: Sequence[Label]) -> Labels:
-    family, direction, layer, inferred = zip(*found, strict=True) if found else ((), (), (), ())
-    return Labels(family, direction, layer, inferred)

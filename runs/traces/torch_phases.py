@@ -9,15 +9,17 @@ only what comes after them in there is the optimizer's work.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, pairwise
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...db.records import Int64Array
-from .chrome import AUTOGRAD
+from .coded import Coded, coded
 from .records import PARTS, Part
 from .summary import Phase
+from .torch_events import AUTOGRAD, communicates, is_operator
 from .trace import Lane
 
 MARKER = "trackside::"
@@ -45,25 +47,25 @@ def steps(training: Lane) -> tuple[Int64Array, list[str]]:
     begins: dict[int, int] = {}
     end: int | None = None
     batch_end: int | None = None  # the last
-    for name, start in zip(training.names, training.start.tolist(), strict=True):
-        if name.startswith(MARKER):
-            if found := STEP.match(name):
-                begins.setdefault(int(found[1]), start)  # with gradient accumulation a step has several batches
-            elif name == "trackside::step_end":
-                batch_end = start
-            elif name == "trackside::end":
-                end = start
+    names = coded(training.names)
+    for name, start in _marks(training):
+        if found := STEP.match(name):
+            begins.setdefault(int(found[1]), start)  # with gradient accumulation a step has several batches
+        elif name == "trackside::step_end":
+            batch_end = start
+        elif name == "trackside::end":
+            end = start
     if begins:
         moments = list(begins.values())
         if batch_end is not None and batch_end < moments[-1] and len(moments) > 1:
             return _edges(moments), []  # recording ended within a step, which is left out
-        waits = [begin for begin, _ in _ranges(training, DATA.search) if begin >= moments[0]]
+        waits = [begin for begin in _ranges(training, DATA.search)[0].tolist() if begin >= moments[0]]
         short = bool(waits) and batch_end is not None and waits[-1] < batch_end
         return _edges([*moments, end or int(ends.max())]), [LAST_STEP_SHORT] if short else []
-    own = [i for i, name in enumerate(training.names) if name.startswith("ProfilerStep#")]
+    own = names.places(lambda name: name.startswith("ProfilerStep#"))
     if own:
         return _edges([*training.start[own].tolist(), int(ends[own].max())]), []
-    calls = [i for i, name in enumerate(training.names) if name.startswith("Optimizer.step#")]
+    calls = names.places(lambda name: name.startswith("Optimizer.step#"))
     if calls:
         return _edges([int(training.start[0]), *ends[calls].tolist()]), [BY_OPTIMIZER]
     return _edges([int(training.start.min()), int(ends.max())]), [NO_STEPS]
@@ -73,33 +75,57 @@ def phases(lanes: Sequence[Lane]) -> tuple[list[Phase], list[str]]:
     """What the training thread, the first of the lanes, did when; and what a reader must know."""
     training = lanes[0]
     marks = [
-        (start, kind)
-        for name, start in zip(training.names, training.start.tolist(), strict=True)
-        if name.startswith(MARKER) and (kind := name[len(MARKER) :].partition("#")[0]) in BEGINS
+        (start, kind) for name, start in _marks(training) if (kind := name[len(MARKER) :].partition("#")[0]) in BEGINS
     ]
-    waits = _ranges(training, DATA.search)
+    waits = _phases(_ranges(training, DATA.search), "data")
     if any(kind in ("backward", "optimizer") for _, kind in marks):
         found, notes = _between(marks, named_waits=bool(waits)), []
         if not waits and any(kind == "step_end" for _, kind in marks):
             notes.append(WAIT_BETWEEN)
     else:
-        found, notes = list(_from_operators(lanes, waits)), [PHASES_INFERRED]
-    return [*found, *(Phase(*one, "data") for one in waits)], notes
+        found, notes = _from_operators(lanes), [PHASES_INFERRED]
+    return [*found, *waits], notes
 
 
 def waiting_for_device(training: Lane) -> list[Phase]:
     """When the training thread did nothing but wait for an accelerator: that time is the accelerator's."""
-    return [Phase(*one, "other") for one in _ranges(training, SYNCHRONISES.match)]
+    return _phases(_ranges(training, SYNCHRONISES.match), "other")
 
 
-def parts_at(phases: Sequence[Phase], moments: Int64Array) -> list[Part]:
+def waiting_for_others(lanes: Sequence[Lane]) -> list[Phase]:
+    """When the training thread, the first of the lanes, exchanged data with other processes, or waited for that.
+
+    Without an accelerator a communication runs on a thread of its own, and no event says that the training thread waits
+    for it. It does where it runs no operator until the communication ends. An accelerator's communication is an event
+    of the accelerator, and nothing is found here.
+    """
+    training, others = lanes[0], lanes[1:]
+    if any(lane.kind == "device" for lane in others):
+        return []
+    found = [_bounds(lane, communicates(lane)) for lane in lanes]
+    start, end = np.concatenate([np.zeros((2, 0), np.int64), *found[1:]], axis=1)
+    operators = coded(training.details, id).where(is_operator)
+    reached = np.maximum.accumulate((training.start + training.duration)[operators])
+    begun = training.start[operators]
+    waits = []
+    if len(begun):
+        idle = begun[1:] > reached[:-1]
+        since, until = reached[:-1][idle], begun[1:][idle]
+        place = np.searchsorted(since, end, side="right") - 1
+        for at, begin, done in zip(place.tolist(), start.tolist(), end.tolist(), strict=True):
+            if at >= 0 and done <= until[at]:
+                waits.append(Phase(max(begin, int(since[at])), done, "communication"))
+    return [*waits, *_phases(found[0], "communication")]
+
+
+def parts_at(phases: Sequence[Phase], moments: Int64Array) -> Coded[Part]:
     """The part that each moment belongs to, by the last phase that covers it."""
     bounds = np.array([[one.start, one.end] for one in phases], np.int64).reshape(-1, 2)
     points = np.unique(bounds)
-    codes = np.full(len(points) + 1, PARTS.index("other"))
+    codes = np.full(len(points) + 1, PARTS.index("other"), np.int32)
     for phase, (first, last) in zip(phases, (np.searchsorted(points, bounds) + 1).tolist(), strict=True):
         codes[first:last] = PARTS.index(phase.part)
-    return [PARTS[code] for code in codes[np.searchsorted(points, moments, side="right")].tolist()]
+    return Coded(PARTS, codes[np.searchsorted(points, moments, side="right")])
 
 
 def _edges(moments: Sequence[int]) -> Int64Array:
@@ -115,52 +141,62 @@ def _between(marks: Sequence[tuple[int, str]], *, named_waits: bool) -> list[Pha
     return found
 
 
-def _from_operators(lanes: Sequence[Lane], waits: Sequence[tuple[int, int]]) -> Iterator[Phase]:
+def _from_operators(lanes: Sequence[Lane]) -> list[Phase]:
     training = lanes[0]
-    backward = [
-        one for lane in lanes if lane.kind != "device" for one in _ranges(lane, lambda n: n.startswith(AUTOGRAD))
-    ]
-    forward = [
-        (start, start + duration)
-        for start, duration, detail in zip(
-            training.start.tolist(), training.duration.tolist(), training.details, strict=True
-        )
-        if detail and "sequence" in detail and not detail["backward"]
-    ]
-    last_ends = np.sort(np.array([end for _, end in backward], np.int64))
-    optimizer = []
-    for start, end in _ranges(training, lambda name: name.startswith("Optimizer.step#")):
-        inside = last_ends[(last_ends > start) & (last_ends <= end)]
-        optimizer.append((int(inside[-1]) if len(inside) else start, end))
-    optimizer += _ranges(training, lambda name: name.startswith("Optimizer.zero_grad#"))
-    hints: list[tuple[int, int, Part]] = [
-        *((*one, "backward") for one in backward),
-        *((*one, "forward") for one in forward),
-    ]
-    hints += [(*one, "optimizer") for one in optimizer] + [(*one, "data") for one in waits]
-    for part, stretch in groupby(sorted(_outermost(hints)), key=lambda hint: hint[2]):
-        together = list(stretch)
-        if part in ("forward", "backward"):
-            yield Phase(together[0][0], max(end for _, end, _ in together), part)
-    yield from (Phase(*one, "optimizer") for one in optimizer)
+    ranges = [_ranges(lane, lambda name: name.startswith(AUTOGRAD)) for lane in lanes if lane.kind != "device"]
+    backward = np.concatenate(ranges, axis=1)
+    forward = np.zeros((2, 0), np.int64)
+    if training.links is not None:
+        forward = _bounds(training, (training.links.sequence >= 0) & ~training.links.backward)
+    # In the optimizer's step, what comes after the last gradient is its own work.
+    optimizer = _ranges(training, lambda name: name.startswith("Optimizer.step#"))
+    last_ends = np.append(-1, np.sort(backward[1]))
+    last = last_ends[np.searchsorted(last_ends, optimizer[1], side="right") - 1]
+    optimizer[0] = np.where(last > optimizer[0], last, optimizer[0])
+    zeroing = _ranges(training, lambda name: name.startswith("Optimizer.zero_grad#"))
+    optimizer = np.concatenate([optimizer, zeroing], axis=1)
+    waits = _ranges(training, DATA.search)
+    hints = _together([(backward, "backward"), (forward, "forward"), (optimizer, "optimizer"), (waits, "data")])
+    return [*(one for one in hints if one.part in ("forward", "backward")), *_phases(optimizer, "optimizer")]
 
 
-def _outermost(hints: Sequence[tuple[int, int, Part]]) -> Iterator[tuple[int, int, Part]]:
-    """Without those that lie in another: data that autograd keeps track of, what a gradient calls."""
-    reached = -1
-    for hint in sorted(hints, key=lambda one: (one[0], -one[1])):
-        if hint[1] > reached:
-            reached = hint[1]
-            yield hint
+def _together(hints: Sequence[tuple[Int64Array, Part]]) -> list[Phase]:
+    """Stretches of one part after the other, without what lies in another hint.
+
+    Left out are data that autograd keeps track of, and what a gradient calls.
+
+    Args:
+        hints: (2, n) starts and ends of what says that the thread works on a part.
+    """
+    start, end = np.concatenate([one for one, _ in hints], axis=1)
+    part = np.repeat([PARTS.index(name) for _, name in hints], [one.shape[1] for one, _ in hints])
+    order = np.lexsort((-end, start))
+    start, end, part = start[order], end[order], part[order]
+    reached = np.maximum.accumulate(np.append(-1, end))[:-1]
+    outermost = end > reached
+    start, end, part = start[outermost], end[outermost], part[outermost]
+    if not len(start):
+        return []
+    first = np.flatnonzero(np.append(True, part[1:] != part[:-1]))
+    columns = start[first].tolist(), np.maximum.reduceat(end, first).tolist(), part[first].tolist()
+    return [Phase(begin, until, PARTS[code]) for begin, until, code in zip(*columns, strict=True)]
 
 
-def _ranges(lane: Lane, matches: Callable[[str], object]) -> list[tuple[int, int]]:
-    """Start and end of the events whose name matches."""
-    known: dict[str, bool] = {}
-    found = []
-    for name, start, duration in zip(lane.names, lane.start.tolist(), lane.duration.tolist(), strict=True):
-        if name not in known:
-            known[name] = bool(matches(name))
-        if known[name]:
-            found.append((start, start + duration))
-    return found
+def _marks(lane: Lane) -> list[tuple[str, int]]:
+    """The tracker's marks and when they were set."""
+    places = coded(lane.names).places(lambda name: name.startswith(MARKER))
+    return [(lane.names[place], int(lane.start[place])) for place in places]
+
+
+def _ranges(lane: Lane, matches: Callable[[str], object]) -> Int64Array:
+    """(2, n) starts and ends of the events whose name matches."""
+    return _bounds(lane, coded(lane.names).where(matches))
+
+
+def _bounds(lane: Lane, chosen: NDArray[np.bool_]) -> Int64Array:
+    """(2, n) starts and ends of the chosen events."""
+    return np.stack([lane.start[chosen], (lane.start + lane.duration)[chosen]])
+
+
+def _phases(ranges: Int64Array, part: Part) -> list[Phase]:
+    return [Phase(start, end, part) for start, end in ranges.T.tolist()]

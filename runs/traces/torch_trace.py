@@ -6,7 +6,7 @@ from .chrome import read_lanes
 from .interpreted import Interpreted
 from .records import TraceContext
 from .torch_labels import labels
-from .torch_phases import phases, steps, waiting_for_device
+from .torch_phases import phases, steps, waiting_for_device, waiting_for_others
 from .trace import Trace
 
 
@@ -23,6 +23,6 @@ def interpret(raw: bytes, context: TraceContext) -> Interpreted:
     return Interpreted(
         Trace(lanes, edges, wall_clock),
         made,
-        [*found, *waiting_for_device(lanes[0])],
+        [*found, *waiting_for_others(lanes), *waiting_for_device(lanes[0])],
         (*about_steps, *about_phases, *about_labels),
     )

@@ -94,10 +94,10 @@ def _add_steps(plane: _Plane, line: Any, trace: Trace, begin: int, first_step: i
 
 def _add_events(plane: _Plane, line: Any, lane: Lane, labels: Labels, begin: int) -> None:
     names: dict[tuple[str, bool, str | None], int] = {}
-    times = zip((lane.start - begin).tolist(), lane.duration.tolist(), strict=True)
-    for i, (start, duration) in enumerate(times):
-        operator = labels.family[i] is not None
-        key = lane.names[i], operator, labels.layer[i] if operator else None
+    times = (lane.start - begin).tolist(), lane.duration.tolist()
+    for name, start, duration, family, layer in zip(lane.names, *times, labels.family, labels.layer, strict=True):
+        operator = family is not None
+        key = name, operator, layer if operator else None
         if key not in names:
             names[key] = plane.event(operator_name(key[0], key[2]) if operator else key[0].replace(":", " "))
         line.events.add(metadata_id=names[key], offset_ps=1000 * start, duration_ps=1000 * duration)

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...db.records import Int64Array
+from ...db.records import Float64Array, Int64Array
+from .coded import taken
 from .records import Direction, Family
 
 Int32Array = NDArray[np.int32]
@@ -18,6 +19,28 @@ LaneKind = Literal["training", "compute", "background", "device"]
 """`training`: the thread that runs the training loop. `compute`: threads that it waits for (TensorFlow's executor,
 PyTorch's backward thread). `background`: threads that it does not wait for (input pipeline). `device`: an accelerator's
 stream."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Links:
+    """What ties the events of a lane to others, in PyTorch's traces.
+
+    Attributes:
+        sequence: (n,) int64, the number that an operator shares with its gradient's; negative where there is none.
+        backward: (n,) bool, whether it is the gradient's.
+        external: (n,) the number that a kernel shares with the operator that launched it, or None.
+        correlation: (n,) the number that a kernel shares with the call that launched it, or None.
+    """
+
+    sequence: Int64Array
+    backward: NDArray[np.bool_]
+    external: Sequence[int | None]
+    correlation: Sequence[int | None]
+
+    def take(self, places: Int64Array) -> Links:
+        """Those of the events at these places, in their order."""
+        tied = taken(self.external, places), taken(self.correlation, places)
+        return Links(self.sequence[places], self.backward[places], *tied)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +53,11 @@ class Lane:
         names: (n,) the events' names; strings that occur often are one object.
         start: (n,) int64, nanoseconds on the clock that all lanes of the trace share.
         duration: (n,) int64, nanoseconds; 0 for a marker.
-        details: (n,) what else the profiler said of each event, or None for those of which it said nothing.
+        details: (n,) what else the profiler said of each event, or None for those of which it said nothing. Events
+            of which it said the same share an object.
+        memory: (n,) float64, bytes that each event allocated less those that it freed, NaN where it did neither; None
+            where memory was not recorded.
+        links: what ties the events to others, or None.
     """
 
     name: str
@@ -39,6 +66,8 @@ class Lane:
     start: Int64Array
     duration: Int64Array
     details: Sequence[Mapping[str, Any] | None]
+    memory: Float64Array | None = None
+    links: Links | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -52,12 +81,16 @@ class Lane:
         start: Int64Array,
         duration: Int64Array,
         details: Sequence[Mapping[str, Any] | None],
+        links: Links | None = None,
     ) -> Lane:
         """A lane of events in any order."""
-        order = np.lexsort((-duration, start))
-        return cls(
-            name, kind, [names[i] for i in order], start[order], duration[order], [details[i] for i in order]
-        )  # fmt: skip
+        later = np.diff(start)
+        if not np.all((later > 0) | ((later == 0) & (np.diff(duration) <= 0))):
+            order = np.lexsort((-duration, start))
+            names, details = taken(names, order), taken(details, order)
+            start, duration = start[order], duration[order]
+            links = None if links is None else links.take(order)
+        return cls(name, kind, names, start, duration, details, links=links)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

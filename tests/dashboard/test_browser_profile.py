@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -151,9 +152,9 @@ def test_a_trace_that_takes_long_is_waited_for_without_hanging_the_page(
 ) -> None:
     analysed, go = reading.analysed, threading.Event()
 
-    def slowly(store: Store, run: str) -> list[reading.Analysed]:
+    def slowly(store: Store, run: str, read: Any) -> list[reading.Analysed]:
         go.wait(20)
-        return analysed(store, run)
+        return analysed(store, run, read)
 
     monkeypatch.setattr(reading, "analysed", slowly)
     page.goto(f"{dashboard}/profile?runs={profiled('one')}")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from trackside.dashboard.background import Background
+from trackside.dashboard.pages.profile_operators import columns
 from trackside.dashboard.profile_query import ProfileQuery
 from trackside.dashboard.profile_rows import layer_cells, operator_cells, table_rows, within
 from trackside.dashboard.profile_slices import MOST_LANES, StepSlices
@@ -41,7 +42,7 @@ READER = Operator(name="Iterator", family="data", self_seconds=9.0, background=T
 
 
 def rows(by: str, *profiles: Profile, family: str | None = None) -> dict[str, dict[str, Any]]:
-    labels = ["A", "B"][: len(profiles)]
+    labels = ["A", "B", "C"][: len(profiles)]
     cells = {"operator": operator_cells, "layer": layer_cells}[by]
     found = [tuple(within(cell, family) for cell in row) for row in cells(compare_profiles(profiles, labels), profiles)]
     return {row["name"]: row for row in table_rows(found, profiles, labels, by)}
@@ -58,6 +59,22 @@ def test_table_has_a_row_for_the_same_work_and_says_where_else_it_is() -> None:
     assert both["share0"] == 1.0  # the background has no share of it
     assert found["Iterator"]["share0"] is None
     assert found["Iterator"]["background"]
+
+
+def test_each_of_several_runs_has_its_difference_to_the_first() -> None:
+    found = rows(
+        "operator", profile(CONVOLUTION), profile(CONVOLUTION, steps=1), profile(CONVOLUTION, GRADIENT, steps=4)
+    )
+    both, only = found["aten::conv2d"], found["aten::convolution_backward"]
+    assert (both["difference"], both["ratio"]) == pytest.approx((0.2, 2.0))
+    assert (both["difference2"], both["ratio2"]) == pytest.approx((-0.1, 0.5))
+    assert "difference2" not in only  # the first has nothing to differ from
+    labels, profiles = ["A", "B", "C"], [profile(CONVOLUTION)] * 3
+    (own,) = [one for one in columns(profiles, labels, ProfileQuery()) if one.get("headerName") == "Self time a step"]
+    assert [one["field"] for one in own["children"]] == [
+        "self0", "self1", "difference", "ratio", "self2", "difference2", "ratio2"
+    ]  # fmt: skip
+    assert own["children"][5]["headerTooltip"] == "C less A"
 
 
 def test_the_same_work_of_both_frameworks_is_one_row_with_both_names() -> None:
@@ -175,7 +192,7 @@ def test_only_the_last_results_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "search", ["?runs=a,b", "?runs=a,b&family=convolution/backward&by=layer&step=3", "?runs=a&family=loss"]
+    "search", ["?runs=a,b", "?runs=a,b&family=convolution/backward&by=layer&step=3&rank=1", "?runs=a&family=loss"]
 )
 def test_query_is_read_and_written_alike(search: str) -> None:
     assert ProfileQuery.parse(search).search() == search

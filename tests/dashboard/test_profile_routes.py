@@ -68,6 +68,30 @@ def test_a_broken_trace_can_still_be_downloaded_as_it_is(client: Client, profile
     assert client.get("/profile/raw", query_string={"run": profiled('odd "name" ☃', raw=raw)}).data == raw
 
 
+def test_the_trace_of_rank_0_is_shown_although_another_came_later(
+    sqlite_url: str, client: Client, profiled: Runs
+) -> None:
+    run, other = profiled("pair"), profiled("slower", scale=2.0)
+    with trackside.open_store(sqlite_url) as store:
+        (first,) = store.artifacts(run)
+        slow = store.artifact_bytes(store.artifacts(other)[0].id)
+        store.attach(run, "rank1.json", "trace/chrome", slow, step=10, detail=first.detail, rank=1)
+    source = StoreSource(sqlite_url)
+    reader, info = ProfileReader(source), source().run(run)
+    shown = [reader.profile(info, rank, patience=20) for rank in (0, 1, 7)]
+    assert [one.trace.rank for one in shown if one.trace is not None] == [0, 1, 0]
+    assert [one.ranks for one in shown] == [(0, 1)] * 3
+    assert [sum(one.profile.step_seconds) for one in shown if one.profile is not None] == pytest.approx(
+        [0.03, 0.06, 0.03]
+    )
+    source.close()
+    ends = [
+        client.get("/profile/timeline", query_string={"run": run, "rank": rank}).get_json()["end"] for rank in (0, 1)
+    ]
+    assert ends == pytest.approx([10_000.0, 20_000.0])
+    assert client.get("/profile/raw", query_string={"run": run, "rank": 1}).data == slow
+
+
 def test_why_a_trace_could_not_be_recorded_is_told(sqlite_url: str, train: Runs) -> None:
     with trackside.start_run(name="refused", store=sqlite_url) as run:
         run.event("notice", "No steps were profiled: another profiler of this process is at work.")

@@ -29,9 +29,10 @@ GUESSED = "~"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """A run, what tells it apart, and the trace of it that is shown."""
+    """A run, or one process of it, what tells it apart, and the trace of it that is shown."""
 
     run: RunInfo
+    rank: int
     label: str
     profile: Profile
 
@@ -40,6 +41,10 @@ def profile(
     runs: References,
     by: ByOption = "family",
     top: Annotated[int, typer.Option(min=1, help="How many operators to list.")] = 10,
+    rank: Annotated[
+        list[int] | None,
+        typer.Option(min=0, metavar="N", help="A process of a distributed training; of several, each is a column."),
+    ] = None,
     export: Annotated[
         Path | None,
         typer.Option(
@@ -57,7 +62,7 @@ def profile(
     if by not in ("family", "operator"):
         raise UsageError(f"Time is summed up by family or by operator, not by {by!r}.")
     with the_store(store) as opened:
-        shown = _shown(opened, runs)
+        shown = _shown(opened, runs, sorted(set(rank or ())))
         written = _export(opened, shown, export) if export is not None else []
     if json:
         _print_json(shown)
@@ -67,36 +72,51 @@ def profile(
         err.print(str(path), markup=False, soft_wrap=True)
 
 
-def _shown(store: Store, references: Sequence[str]) -> list[_Shown]:
+def _shown(store: Store, references: Sequence[str], ranks: Sequence[int]) -> list[_Shown]:
+    """The last trace of each run, of its first process or of those that were asked for."""
     from ..runs.labels import run_labels
-    from ..runs.traces.reading import profiles
+    from ..runs.traces.reading import profiles, traces
 
     infos = list({info.id: info for info in map(store.run, references)}.values())
     labels = run_labels(infos)
     shown = []
     for info in infos:
-        found = profiles(store, info)
-        if not found:
+        having = [one.rank for one in traces(store, info)]
+        if not having:
             raise UsageError(
                 f"Run {info.name} has no profiler trace: train with profile=True in the tracker, or bring one in with "
                 f"`trackside import trace FILE --run {info.id}`."
             )
-        if len(found) > 1:
-            err.print(f"{info.name} has {len(found)} traces; this is the last one.", style="dim", markup=False)
-        shown.append(_Shown(run=info, label=labels[info.id], profile=found[-1]))
+        for rank in ranks or having[-1:]:
+            if rank not in having:
+                said = ", ".join(str(one) for one in sorted(set(having)))
+                raise UsageError(
+                    f"Run {info.name} has no trace of rank {rank}, only of {said}: train with "
+                    "profile=ProfileSchedule(every_rank=True)."
+                )
+            if having.count(rank) > 1:
+                err.print(
+                    f"{info.name} has {having.count(rank)} traces; this is the last one.", style="dim", markup=False
+                )
+            label = labels[info.id] if len(ranks) < 2 else f"{labels[info.id]}, rank {rank}"
+            shown.append(_Shown(run=info, rank=rank, label=label, profile=profiles(store, info, rank)[-1]))
     return shown
 
 
 def _export(store: Store, shown: Sequence[_Shown], folder: Path) -> list[Path]:
     from ..runs.traces.exporting import export_traces
 
-    return export_traces(store, [(one.run, one.label) for one in shown], folder)
+    labels = {one.run.id: (one.run, one.label) for one in reversed(shown)}
+    return export_traces(store, list(labels.values())[::-1], folder)
 
 
 def _print_json(shown: Sequence[_Shown]) -> None:
     from ..runs.traces.families import profile_json
 
-    runs = [{"id": one.run.id, "name": one.run.name, "label": one.label, **profile_json(one.profile)} for one in shown]
+    runs = [
+        {"id": one.run.id, "name": one.run.name, "rank": one.rank, "label": one.label, **profile_json(one.profile)}
+        for one in shown
+    ]
     comparison = _comparison(shown)
     print_json({"runs": runs, "comparison": None if comparison is None else comparison.to_json()})
 
@@ -134,13 +154,13 @@ def _split_table(shown: Sequence[_Shown]) -> Table:
 
     table = _table("where a step's time goes", shown)
     means = [sum(one.profile.step_seconds) / one.profile.steps for one in shown]
-    table.add_row("steps", *_beside([_steps(one.profile) for one in shown], None))
-    table.add_row("[bold]step[/]", *_beside([f"[bold]{_time(mean)}[/]" for mean in means], means))
+    table.add_row("steps", *_against([_steps(one.profile) for one in shown], [None] * len(shown)))
+    table.add_row("[bold]step[/]", *_against([f"[bold]{_time(mean)}[/]" for mean in means], means))
     for part in PARTS:
         seconds = [one.profile.split.get(part, 0.0) for one in shown]
         if any(seconds):
             cells = [_share(time, mean) for time, mean in zip(seconds, means, strict=True)]
-            table.add_row(f"  {part}", *_beside(cells, seconds))
+            table.add_row(f"  {part}", *_against(cells, seconds))
     return table
 
 
@@ -158,9 +178,10 @@ def _family_table(shown: Sequence[_Shown]) -> Table:
             for one, total in zip(times, totals, strict=True)
         ]
         name = key[0] if key[1] == "none" else f"{key[0]} {key[1]}"
-        table.add_row(name, *_beside(cells, [one.seconds if one else 0.0 for one in times]))
-    table.add_row("[bold]together[/]", *_beside([f"[bold]{_time(one)}[/]" for one in totals], totals))
-    table.add_row("classified", *_beside([_percent(one.profile.classified_fraction) for one in shown], None))
+        table.add_row(name, *_against(cells, [one.seconds if one else None for one in times]))
+    table.add_row("[bold]together[/]", *_against([f"[bold]{_time(one)}[/]" for one in totals], totals))
+    classified = [_percent(one.profile.classified_fraction) for one in shown]
+    table.add_row("classified", *_against(classified, [None] * len(shown)))
     return table
 
 
@@ -229,23 +250,38 @@ def _purpose(operator: Operator) -> str:
 
 
 def _table(heading: str, shown: Sequence[_Shown]) -> Table:
-    """A column for each run, and behind each but the first how many times the first it is."""
+    """A column for each run, and behind each but the first its difference and its ratio to the first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(heading)
     for i, one in enumerate(shown):
         table.add_column(escape(one.label), justify="right")
         if i:
-            table.add_column("")
+            table.add_column("difference", justify="right", no_wrap=True)
+            table.add_column("ratio", justify="right", no_wrap=True)
     return table
 
 
-def _beside(cells: Sequence[str], values: Sequence[float] | None) -> list[str]:
+def _beside(cells: Sequence[str], values: Sequence[float]) -> list[str]:
     """The cells of a row, each but the first with its ratio to the first."""
-    row = [cells[0]]
-    for i, cell in enumerate(cells[1:], 1):
-        base = values[0] if values is not None else 0.0
-        row += [cell, f"{values[i] / base:.2f}×" if values is not None and base and values[i] else ""]
+    row, base = [cells[0]], values[0]
+    for cell, value in zip(cells[1:], values[1:], strict=True):
+        row += [cell, f"{value / base:.2f}×" if base and value else ""]
     return row
+
+
+def _against(cells: Sequence[str], values: Sequence[float | None]) -> list[str]:
+    """The cells of a row, each but the first with its difference to the first and its ratio to it."""
+    row, base = [cells[0]], values[0]
+    for cell, value in zip(cells[1:], values[1:], strict=True):
+        if value is None or base is None:
+            row += [cell, "", ""]
+        else:
+            row += [cell, _difference(value, base), f"{value / base:.2f}×" if base and value else ""]
+    return row
+
+
+def _difference(value: float, base: float) -> str:
+    return ("+" if value > base else "−") + _time(abs(value - base)) if value != base else "0"
 
 
 def _steps(found: Profile) -> str:

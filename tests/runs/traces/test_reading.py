@@ -41,7 +41,7 @@ def test_a_trace_is_analysed_once_and_read_back_as_it_was(run_and_store, monkeyp
     assert first.context == CONTEXT
     assert first.format == "chrome"
     assert first.operators[0].shapes == "[2, 3] × [3, 4]"
-    monkeypatch.setattr(reading, "analyse", None)
+    monkeypatch.setattr(reading, "interpret", None)
     assert reading.profiles(store, run) == [first]
 
 

@@ -1,6 +1,7 @@
 """Labelled lanes become a profile: the parts of a step add up to it, operators keep their own time."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,11 +19,12 @@ CONTEXT = TraceContext(framework="torch")
 MS = 1_000_000
 
 
-def lane(kind: LaneKind, *events: tuple[str, int, int, str | None], name: str = "main", details=None):
+def lane(kind: LaneKind, *events: tuple[str, int, int, str | None], name: str = "main", details=None, memory=None):
     """A lane of (name, start, duration, family), times in milliseconds, and its labels."""
     names, starts, durations, families = zip(*sorted(events, key=lambda one: (one[1], -one[2])), strict=True)
     n = len(names)
     made = Lane.of(name, kind, names, np.array(starts) * MS, np.array(durations) * MS, details or [None] * n)
+    made = replace(made, memory=memory if memory is None else np.array(memory))
     return made, Labels(families, ["none"] * n, [None] * n, [False] * n)
 
 
@@ -78,8 +80,9 @@ def test_time_of_what_is_no_operator_belongs_to_the_operator_around_it() -> None
 
 
 def test_calls_are_added_up_and_threads_that_nobody_waits_for_stay_apart() -> None:
-    details = [{"shapes": "[2]", "memory_bytes": 8, "flops": 10.0}, {"shapes": "[2]", "memory_bytes": -4}, None]
-    main = lane("training", ("add", 0, 5, "other"), ("add", 10, 10, "other"), ("add", 30, 1, "other"), details=details)
+    details = [{"shapes": "[2]", "flops": 10.0}, {"shapes": "[2]"}, None]
+    adds = [("add", 0, 5, "other"), ("add", 10, 10, "other"), ("add", 30, 1, "other")]
+    main = lane("training", *adds, details=details, memory=[8, -4, np.nan])
     found = profile(main, lane("background", ("add", 0, 90, "other"), name="prefetch"))
     assert [(one.calls, one.background, one.shapes, one.memory_bytes, one.flops) for one in found.operators] == [
         (1, True, "", None, None), (2, False, "[2]", 4, 10.0), (1, False, "", None, None)

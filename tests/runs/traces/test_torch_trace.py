@@ -291,6 +291,27 @@ def test_a_thread_that_runs_gradients_counts_and_one_that_loads_data_does_not() 
     assert any(one.name == "AddBackward0" and not one.background for one in found.operators)
 
 
+def test_waiting_for_other_processes_is_communication() -> None:
+    """As DistributedDataParallel over gloo: another thread sums the gradients up, the backward pass waits for it."""
+    reduced = [
+        annotation("gloo:all_reduce", 60, 12),  # ends while the backward pass works, which waits for nothing
+        annotation("gloo:all_reduce", 72, 2.5),
+        annotation("gloo:all_reduce", 172, 2.5),
+    ]
+    for one in reduced:
+        one["tid"] = 9
+    found = profile(*TWO_BATCHES, WAIT, *reduced)
+    # The backward pass' last operator ends at 74, the communication at 74.5.
+    assert split(found)["communication"] == 0.5
+    assert split(found)["backward"] == 32.5
+    assert sum(found.split.values()) == pytest.approx(sum(found.step_seconds) / 2)
+    (row,) = [one for one in found.operators if one.family == "communication"]
+    assert (row.name, row.calls, row.background) == ("gloo:all_reduce", 3, False)
+    # With an accelerator, waiting is what the accelerator does meanwhile.
+    with_device = profile(*TWO_BATCHES, WAIT, *reduced, kernel("sgemm", 30, 5))
+    assert "communication" not in split(with_device)
+
+
 def test_memory_belongs_to_the_operator_that_took_it_and_shapes_tell_the_work() -> None:
     def memory(at: float, size: int) -> dict[str, Any]:
         args = {"Bytes": size, "Device Type": 0}
@@ -363,7 +384,7 @@ def test_a_large_trace_is_read_in_pieces_and_says_the_same(monkeypatch) -> None:
     assert [(lane.name, list(lane.names)) for lane in pieces.trace.lanes] == [
         (lane.name, list(lane.names)) for lane in whole.trace.lanes
     ]
-    assert [lane.details for lane in pieces.trace.lanes] == [lane.details for lane in whole.trace.lanes]
+    assert [list(lane.details) for lane in pieces.trace.lanes] == [list(lane.details) for lane in whole.trace.lanes]
     monkeypatch.undo()
     monkeypatch.setattr(chrome, "LARGE", 0)
     with pytest.raises(TraceError, match="ends in the middle"):
