@@ -13,16 +13,17 @@ from typing import Any, Final
 from ..runs.traces.records import Family, Part
 
 RUN_COLORS: Final = (
-    "#2b7fd4",  # blue
-    "#e0641c",  # vermilion
-    "#12997a",  # green
-    "#c564a4",  # pink
-    "#c99700",  # amber
-    "#45a8e0",  # sky
-    "#8b6fd8",  # violet
+    "#4966c1",  # blue
+    "#c34a28",  # vermilion
+    "#10946b",  # green
+    "#a3428c",  # pink
+    "#b98e05",  # amber
+    "#179ddf",  # sky
+    "#9c4dfa",  # violet
     "#8c8f96",  # grey
 )
-"""Okabe and Ito's order and hues, moved to a lightness that reads on white and on near-black alike."""
+"""Okabe and Ito's order of hues. Each has a contrast of 3 on white and on near-black alike, and of the first seven the
+two that are most alike, also as seen without a kind of receptors, are as far apart as a search could move them."""
 
 MOST_CASED: Final = 3  # of more runs, the first would be drawn too wide
 THINNEST: Final = 1.6
@@ -87,24 +88,20 @@ def run_strokes(run_ids: Sequence[str]) -> dict[str, Stroke]:
     """Stroke of each run by its place in the comparison.
 
     Two runs that agree give one and the same line, and the last one drawn would hide the others: the best outcome
-    of a comparison would look like a missing run. So few runs are drawn wide and light first, thin and full last,
-    and where they agree all of their colours are seen. Of many runs each is thin, and once the palette has come
-    round a pattern tells the two of a colour apart.
+    of a comparison would look like a missing run. So few runs are drawn wide first and thin last, and where
+    they agree all of their colours are seen. None is translucent: it would fade into the page. Of many runs each is
+    thin, and once the palette has come round a pattern tells the two of a colour apart.
     """
     colors, last = run_colors(run_ids), len(run_ids) - 1
     if last >= 2 * len(RUN_COLORS):
-        return {run_id: Stroke(color, CROWD_WIDTH, 0.85) for run_id, color in colors.items()}
+        return {run_id: Stroke(color, CROWD_WIDTH) for run_id, color in colors.items()}
     if last >= MOST_CASED:
         return {
             run_id: Stroke(colors[run_id], THINNEST, dash="dot" if place >= len(RUN_COLORS) else "solid")
             for place, run_id in enumerate(run_ids)
         }
-    # Of two, the first may be light; of three, light colours would mix where they lie on each other.
-    opacity, casing = 0.75 if last == 1 else 0.95, CASING.get(last + 1, 0.0)
-    return {
-        run_id: Stroke(colors[run_id], THINNEST + casing * (last - place), 1.0 if place == last else opacity)
-        for place, run_id in enumerate(run_ids)
-    }
+    casing = CASING.get(last + 1, 0.0)
+    return {run_id: Stroke(colors[run_id], THINNEST + casing * (last - place)) for place, run_id in enumerate(run_ids)}
 
 
 def translucent(color: str, opacity: float) -> str:
