@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+
+MOST_SETTINGS = 30
+"""Of a configuration; more would be scrolled past, and a notebook keeps what it showed."""
+
+LONGEST_SETTING = 200
+"""Characters of one."""
 
 
 def text(value: object) -> str:
@@ -33,3 +39,17 @@ def table(caption: object, head: Sequence[object], rows: Sequence[Sequence[objec
         parts.append(f"<tr><th>{escape(text(title))}</th>{tail}</tr>")
     parts.append("</tbody></table>")
     return "".join(parts)
+
+
+def settings(config: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Rows for the settings of a run: the first of them, cut short, and how many are not shown."""
+    rows: list[tuple[str, object]] = []
+    for key, value in list(config.items())[:MOST_SETTINGS]:
+        said = value if isinstance(value, int | float) else str(value)
+        if isinstance(said, str) and len(said) > LONGEST_SETTING:
+            said = f"{said[:LONGEST_SETTING]}…"
+        rows.append((f"config.{key}", said))
+    hidden = len(config) - len(rows)
+    if hidden > 0:
+        rows.append(("config", f"… and {hidden:,} more key{'s' if hidden != 1 else ''}: see run.config"))
+    return rows

@@ -69,7 +69,7 @@ class RunInfo:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of the run: its state and properties, its settings and, if it failed, of what."""
-        from .notebook import table  # only notebooks need it
+        from .notebook import settings, table  # only notebooks need it
 
         rows: list[tuple[str, object]] = [
             ("id", self.id),
@@ -84,8 +84,7 @@ class RunInfo:
             ("notes", self.notes or None),
             ("error", self.error and f"{self.error.get('type')}: {self.error.get('message')}"),
         ]
-        settings = [(f"config.{key}", "None" if value is None else value) for key, value in self.config.items()]
-        return table(self.name, (), [row for row in rows if row[1] is not None] + settings)
+        return table(self.name, (), [row for row in rows if row[1] is not None] + settings(self.config))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 from ..db.errors import UsageError
 from ..db.ingest import MERGED_COLUMNS
 from . import clean, numbers
+from .scrub import scrub_json
 
 PROPERTIES = (
     "workload", "group_name", "framework", "framework_version", "backend", "mode", "precision", "device",
@@ -32,6 +33,8 @@ def known_properties(columns: Mapping[str, Any]) -> dict[str, Any]:
         name = "group_name" if given == "group" else given
         if name in MERGED_COLUMNS:
             kept[name] = json_object(name, value)
+            if name == "config":
+                kept[name] = scrub_json(kept[name])
         elif value is None and name in ("device_count", "world_size", "notes"):
             continue  # never unknown in the store: what it is stays
         elif name in ("device_count", "world_size"):

@@ -29,6 +29,8 @@ from .journal import Kind, journal_folder
 from .outcome import describe_error, outcome
 from .properties import LARGEST_COUNT, chosen_id, json_object, known_properties, tag_words, whole_number
 from .recorder import Recorder
+from .script import check_source, keep_script
+from .scrub import scrub_json
 from .signals import TerminationWatch
 from .writer import BackgroundWriter
 
@@ -52,13 +54,14 @@ def start_run(
     resume: bool = False,
     rank: int = 0,
     properties: Mapping[str, Any] | None = None,
+    source: bool | str | os.PathLike[str] = True,
 ) -> Run:
     """Start a run; use it as a context manager, or call `finish` at the end.
 
     Args:
         name: what people call it; the script's name and a few letters of the id by default.
         project: runs of one project are listed together.
-        config: hyperparameters and whatever else makes the run what it is.
+        config: hyperparameters and whatever else makes the run what it is; what looks like a secret is blotted out.
         store: where runs live; default `TRACKSIDE_STORE`, else `sqlite:///.trackside/trackside.db`.
         tags: words to find it by.
         group: runs that belong together, for example the two halves of a comparison.
@@ -68,6 +71,8 @@ def start_run(
         resume: continue the run `id` (or its unique prefix, or a name) instead of starting a new one.
         rank: which process of a distributed job this is. Only rank 0 speaks for the state of the run.
         properties: further properties as `Run.update` takes them.
+        source: keep the text of the training script with a new run, secrets blotted out, so that the code of two runs
+            can be compared; the path of another file keeps that one, False none.
 
     Raises:
         UsageError: for arguments that make no sense, `resume` of an unknown run among them.
@@ -76,6 +81,7 @@ def start_run(
     """
     if resume and id is None:
         raise UsageError("resume=True needs the id (or the name) of the run to continue: start_run(id=…, resume=True).")
+    script = check_source(source)
     target = Store(store)
     try:
         continued, answered = _prepare(target, id if resume else None)
@@ -91,16 +97,19 @@ def start_run(
         "notes": clean.text(notes or ""),
         "tags": tag_words(tags),
     }
-    return Run(
+    run = Run(
         target,
         run_id,
         created,
-        config=json_object("config", config),
+        config=scrub_json(json_object("config", config)),
         continued=continued,
         rank=whole_number("rank", rank, 0, LARGEST_COUNT),
         properties=properties or {},
         complained=not answered,
     )
+    if continued is None and run.rank == 0:
+        keep_script(run, script)
+    return run
 
 
 def _prepare(store: Store, resumed: str | None) -> tuple[RunInfo | None, bool]:

@@ -41,10 +41,23 @@ _SECRET_VALUE = re.compile(
     """,
     re.VERBOSE,
 )
-_URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/@:]*:?[^\s/@]*(?=@)")
+# Possessive, and never from the middle of a word: a long text without a space must not take a time that grows with its
+# square.
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*+(?=@)")
 _ASSIGNMENT = re.compile(
-    r"""(?P<name>[A-Za-z_][-A-Za-z0-9_]*)(?P<mark>["']?\s*[=:]\s*)(?P<value>"[^"]*"|'[^']*'|[^\s,;&]+)"""
+    r"""(?<![A-Za-z0-9_])(?P<name>[A-Za-z0-9_][-A-Za-z0-9_]*+)(?P<mark>["']?\s*[=:]\s*)"""
+    r"""(?P<value>"[^"]*"|'[^']*'|[^\s,;&]+)"""
 )
+# A literal that code puts under a name: `x = "…"`, `x: str = "…"`, `os.environ["X"] = "…"`, `setdefault("X", "…")`.
+_LITERAL = re.compile(
+    r"""
+    (?<![A-Za-z0-9_])(?P<name>[A-Za-z_][A-Za-z0-9_]*+)
+    (?P<mark>\s*(?::[^=\n]{1,80})?=\s* | ["']\s*\]\s*=\s* | ["']\s*,\s*)
+    (?P<prefix>[rRbBuUfF]{0,2})(?P<value>\"{3}[\s\S]*?\"{3} | '{3}[\s\S]*?'{3} | "[^"\n]*" | '[^'\n]*')
+    """,
+    re.VERBOSE,
+)
+_KEY_LITERAL = re.compile(r"""(?<![A-Za-z0-9_])(key\s*=\s*)(["'])[-A-Za-z0-9_]{20,}\2""")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 
@@ -76,6 +89,29 @@ def scrub_text(text: str) -> str:
     if "://" in text and "@" in text:
         text = _URL_CREDENTIALS.sub(BLOT, text)
     return _ASSIGNMENT.sub(blot, text)
+
+
+def scrub_code(text: str) -> str:
+    """Return source code, or a difference of it, without secrets: literals under a name that gives them away, too."""
+
+    def blot(match: re.Match[str]) -> str:
+        bare = match["value"].strip("\"'")
+        if not is_secret(match["name"], bare):
+            return match[0]
+        return match["name"] + match["mark"] + match["prefix"] + match["value"].replace(bare, BLOT)
+
+    return scrub_text(_KEY_LITERAL.sub(rf"\1\2{BLOT}\2", _LITERAL.sub(blot, text)))
+
+
+def scrub_json(value: Any, *, name: str = "") -> Any:
+    """Return JSON as it is, but for texts that look like a secret, or go under a name that gives one away."""
+    if isinstance(value, str):
+        return BLOT if is_secret(name, value) else scrub_text(value)
+    if isinstance(value, Mapping):
+        return {key: scrub_json(item, name=str(key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [scrub_json(item, name=name) for item in value]
+    return value
 
 
 def scrub_command(arguments: Sequence[str]) -> list[str]:

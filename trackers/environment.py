@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from ..runs.scrub import scrub_command, scrub_text
+from ..runs.scrub import scrub_code, scrub_command
 from .gpu import Gpus
 
 # What decides the numbers or the speed of a training; nothing else of a machine's packages is stored.
@@ -104,7 +104,7 @@ def describe_git(directory: Path | None = None) -> dict[str, Any] | None:
         if state["dirty"]:
             diff = _git(where, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color")
             if diff is not None:
-                state["diff"] = scrub_text(diff)
+                state["diff"] = scrub_code(diff)
                 state["diff_truncated"] = len(diff) >= LARGEST_DIFF
     return state
 

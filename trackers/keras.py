@@ -89,6 +89,8 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
         tensorboard: a directory for TensorBoard event files of the run.
         gradient_norm: log the gradient norm; costs a pass over all gradients at each update.
         workload: name of the training problem, shared by runs that solve the same.
+        source: keep the text of the training script with the run, secrets blotted out; a path names another file,
+            False keeps none.
         resume: the run to continue, by id, unique prefix or name. True: the newest run of this `name` and `project`
             if training starts beyond its first epoch (`BackupAndRestore`, `initial_epoch`), else a new run. Steps go
             on from the optimizer's count, or after the run's last step where the optimizer is new.
@@ -116,6 +118,7 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
         tensorboard: str | os.PathLike[str] | None = None,
         gradient_norm: bool = False,
         workload: str | None = None,
+        source: bool | str | os.PathLike[str] = True,
         resume: str | bool = False,
     ) -> None:
         super().__init__()
@@ -133,6 +136,7 @@ class KerasTracker(keras.callbacks.Callback):  # type: ignore[misc]  # Keras com
             tensorboard=tensorboard,
             gradient_norm=gradient_norm,
             workload=workload,
+            source=source,
         )
         if not isinstance(resume, str | bool) or resume == "":
             raise UsageError(f"resume is {resume!r}; give the id or name of a run, True or False.")

@@ -99,6 +99,8 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         tensorboard: a directory for TensorBoard event files of the run.
         gradient_norm: log the gradient norm; costs a pass over all gradients at each update.
         workload: name of the training problem, shared by runs that solve the same.
+        source: keep the text of the training script with the run, secrets blotted out; a path names another file,
+            False keeps none.
 
     Attributes:
         guard: what went wrong in the tracker itself, counted; training never sees it.
@@ -123,6 +125,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         tensorboard: str | os.PathLike[str] | None = None,
         gradient_norm: bool = False,
         workload: str | None = None,
+        source: bool | str | os.PathLike[str] = True,
     ) -> None:
         super().__init__()
         self.options = TrackerOptions(
@@ -139,6 +142,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             tensorboard=tensorboard,
             gradient_norm=gradient_norm,
             workload=workload,
+            source=source,
         )
         if debug == "tfdbg":
             raise UsageError('debug="tfdbg" is TensorFlow\'s own dump; give LightningTracker True or DebugOptions(…).')

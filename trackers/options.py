@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from ..db.engine import resolve_url
 from ..db.errors import UsageError
+from ..runs.script import check_source
 from .tensorboard import require_tensorboard
 
 
@@ -100,6 +102,7 @@ class TrackerOptions:
         tensorboard: a directory to write TensorBoard event files to as well.
         gradient_norm: log the global gradient norm before clipping at every update.
         workload: the name of the training problem that several runs share.
+        source: keep the text of the training script with the run; a path names another file, False keeps none.
 
     Raises:
         UsageError: when one of them cannot be, a malformed store URL among them.
@@ -118,6 +121,7 @@ class TrackerOptions:
     tensorboard: str | os.PathLike[str] | None = None
     gradient_norm: bool = False
     workload: str | None = None
+    source: bool | str | os.PathLike[str] = True
 
     def __post_init__(self) -> None:
         for field in ("name", "group", "store", "workload"):
@@ -141,6 +145,8 @@ class TrackerOptions:
         if self.tensorboard is not None:
             require_tensorboard()
         resolve_url(self.store)
+        if check_source(self.source) is not None and not isinstance(self.source, bool):
+            object.__setattr__(self, "source", Path(self.source).expanduser().absolute())
         if not (self.profile is None or isinstance(self.profile, bool | ProfileSchedule)):
             raise UsageError(f"profile is {self.profile!r}; give True, False or ProfileSchedule(…).")
         if not (isinstance(self.debug, bool | DebugOptions) or self.debug == "tfdbg"):
@@ -152,6 +158,13 @@ class TrackerOptions:
         if self.profile is True:
             return ProfileSchedule()
         return self.profile if isinstance(self.profile, ProfileSchedule) else None
+
+    @property
+    def kept_source(self) -> bool | Path:
+        """Which script to keep; none where the file that was named is gone by now: training starts all the same."""
+        if isinstance(self.source, bool):
+            return self.source
+        return Path(self.source) if Path(self.source).is_file() else False
 
     @property
     def probes(self) -> DebugOptions | None:

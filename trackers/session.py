@@ -120,6 +120,7 @@ class TrackerSession:
             resume=resume,
             rank=rank,
             properties=properties,
+            source=options.kept_source,
         )
         guard.attach(run.warn)
         session = cls(run, options, guard)

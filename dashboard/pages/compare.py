@@ -31,6 +31,7 @@ from ..query import CompareQuery
 from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
 from . import (
+    compare_code,
     compare_details,
     compare_header,
     compare_panels,
@@ -85,6 +86,7 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
             html.Div(compare_details.step_times_card(pending("step times")), id="step-times", className="section"),
             html.Div(compare_panels.system_section(system, units), id="system"),
             html.Div(id="configuration"),
+            compare_code.place(),
         ]
     )
 
@@ -247,6 +249,7 @@ def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
         )
 
     compare_details.register(app, source)
+    compare_code.register(app, source)
     compare_verdict.register(app, source)
     compare_starts.register(app, source)
     app.clientside_callback(

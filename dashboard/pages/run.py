@@ -19,7 +19,7 @@ from ..debug_query import debug_address
 from ..query import RunQuery
 from ..source import StoreSource
 from ..tensorboard import TensorBoardLinks
-from . import run_sections
+from . import run_sections, run_source
 
 POLL_MILLISECONDS = 2000
 
@@ -46,12 +46,14 @@ def layout(source: StoreSource, links: TensorBoardLinks, search: str) -> Compone
             html.Div(_head(store, run, links), id="run-head"),
             _edit(run),
             html.Div(run_sections.sections(store, run), id="run-sections", className="run-sections"),
+            run_source.place(store, run.id),
         ]
     )
 
 
 def register(app: Dash, source: StoreSource, links: TensorBoardLinks) -> None:
     """Add the page's callbacks."""
+    run_source.register(app, source)
 
     @app.callback(
         Output("run-head", "children"),

@@ -155,3 +155,15 @@ def test_a_notebook_shows_a_run_and_a_comparison_and_escapes_what_users_wrote(pa
     assert "<th>val/acc, last</th>" in found
     for page in (run, found, named):
         assert "<script" not in page
+
+
+def test_a_notebook_shows_the_first_settings_and_says_how_many_are_hidden(sqlite_url):
+    config = {"api_key": "hunter2", "long": "x" * 5000, **{f"key_{n}": n for n in range(40)}}
+    with trackside.start_run(store=sqlite_url, config=config) as run:
+        pass
+    with open_store(sqlite_url) as store:
+        page = store.run(run.id)._repr_html_()
+    assert page.count("<th>config.") == 30
+    assert "<tr><th>config</th><td>… and 12 more keys: see run.config</td></tr>" in page
+    assert "hunter2" not in page
+    assert len(page) < 5000

@@ -18,6 +18,7 @@ from trackside.db.errors import UsageError
 from trackside.db.records import RunInfo
 from trackside.db.store import Store
 from trackside.runs.metric_names import metric_key
+from trackside.runs.script import script_of
 from trackside.trackers.guard import Guard, guarded
 from trackside.trackers.session import TrackerOptions, TrackerSession, epochs_done, numbered
 from trackside.trackers.step_clock import StepTime
@@ -212,6 +213,25 @@ def test_no_handler_outside_the_main_thread(sqlite_url: str) -> None:
     thread.start()
     thread.join()
     assert handlers == [before]
+
+
+def test_a_tracker_keeps_the_script_and_starts_without_it_where_it_is_gone(sqlite_url: str, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("lr = 0.1\n")
+    options = TrackerOptions(store=sqlite_url, system=False, source=str(script))
+    runs = []
+    for _ in range(2):
+        session = TrackerSession.start(options, Guard())
+        session.finish()
+        runs.append(session.run.id)
+        script.unlink(missing_ok=True)
+    with trackside.open_store(sqlite_url) as store:
+        kept, gone = (script_of(store, run) for run in runs)
+    assert kept is not None
+    assert (kept.name, kept.path, kept.text) == ("train.py", str(script), "lr = 0.1\n")
+    assert gone is None
+    with pytest.raises(UsageError, match="no such file"):
+        TrackerOptions(store=sqlite_url, source=str(script))
 
 
 def test_reopened_run_takes_an_evaluation(sqlite_url: str) -> None:
