@@ -32,8 +32,8 @@ MEDIA_TYPES = {
     "svg": "image/svg+xml",
     "png": "image/png",
     "csv": "text/csv; charset=utf-8",
-    "html": "text/html; charset=utf-8",
 }
+REPORT_TYPES = {"html": "text/html; charset=utf-8", "report-pdf": "application/pdf"}
 
 
 def add_downloads(server: Flask, source: StoreSource) -> None:
@@ -74,7 +74,7 @@ def download_file(store: Store, kind: str, search: str) -> tuple[str, bytes, str
 
     Args:
         store: where the runs are.
-        kind: "pdf", "svg", "png", "csv", or "html" for a report of all.
+        kind: "pdf", "svg", "png", "csv"; "html" or "report-pdf" for a report of all.
         search: the Compare page's query with `figure` ("curves", "difference", "step-times" or "all") and, for
             curves, `subject`: the metric.
 
@@ -83,19 +83,23 @@ def download_file(store: Store, kind: str, search: str) -> tuple[str, bytes, str
     """
     from .export import render  # Matplotlib takes a second to load: not before someone downloads
 
-    if kind not in MEDIA_TYPES:
-        raise UsageError(f"There is no download format {kind!r}: use one of {', '.join(MEDIA_TYPES)}.")
+    known = {**MEDIA_TYPES, **REPORT_TYPES}
+    if kind not in known:
+        raise UsageError(f"There is no download format {kind!r}: use one of {', '.join(known)}.")
     query = CompareQuery.parse(search)
     comparison = load(store, query.runs)
     if not comparison.runs:
         raise UsageError("The link names no run that exists: open the Compare page and download from there.")
 
-    if kind == "html":
+    if kind in REPORT_TYPES:
         from .report import report
 
-        page = report(
+        format = kind.removeprefix("report-")
+        written = report(
             store,
             comparison.runs,
+            format=format,
+            figures=_report_figures(store, comparison, query),
             axis=query.axis,
             smoothing=query.smoothing,
             log_y=query.log_y,
@@ -104,7 +108,7 @@ def download_file(store: Store, kind: str, search: str) -> tuple[str, bytes, str
             starts=chosen_starts(query, comparison),
             splits=query.splits,
         )
-        return "report.html", page, MEDIA_TYPES[kind]
+        return f"report.{format}", written, REPORT_TYPES[kind]
 
     def drawn(view: Any) -> bytes:
         return render(view, kind, runs=comparison.runs, log_y=query.log_y)
@@ -121,6 +125,16 @@ def download_file(store: Store, kind: str, search: str) -> tuple[str, bytes, str
             # A fixed date: the same view must give the same bytes.
             archive.writestr(zipfile.ZipInfo(f"{name}.{kind}", (1980, 1, 1, 0, 0, 0)), drawn(view))
     return f"trackside-{kind}.zip", packed.getvalue(), "application/zip"
+
+
+def _report_figures(store: Store, comparison: Comparison, query: CompareQuery) -> list[str] | None:
+    """The panels that were chosen, and the step times; None for the usual figures where none was."""
+    if query.metrics is None:
+        return None
+    training, _ = split_metrics(store, comparison)
+    chosen = [name for name in query.metrics if name in training]
+    chosen = panels(chosen) if query.splits else chosen
+    return [*chosen, *(["step-time"] if "step/seconds" in training else [])]
 
 
 def _view(store: Store, comparison: Comparison, query: CompareQuery, figure: str, subject: str) -> Any:

@@ -109,8 +109,8 @@ def render(
     Raises:
         UsageError: an argument is none of these, or Matplotlib is not installed.
     """
-    _check_choice("format", format, FORMATS)
-    _check_choice("width", width, WIDTHS)
+    check_choice("format", format, FORMATS)
+    check_choice("width", width, WIDTHS)
     if not LOWEST_DPI <= dpi <= HIGHEST_DPI:
         raise UsageError(f"{dpi:g} dots per inch cannot be drawn: give {LOWEST_DPI} to {HIGHEST_DPI}, such as 300.")
     if format == "csv":
@@ -319,7 +319,7 @@ def export(
         raise UsageError(f"There is no {empty} to export: name at least one.")
     _check_formats(formats, figures, tables)
     if group is not None:
-        _check_choice("group", group, GROUPS)
+        check_choice("group", group, GROUPS)
     if x_range is not None and not (all(map(math.isfinite, x_range)) and x_range[0] < x_range[1]):
         raise UsageError(f"The range {x_range} is empty: give two finite numbers, the smaller first.")
     runs = list({run.id: run for run in map(store.run, references)}.values())
@@ -360,7 +360,7 @@ def _check_formats(formats: Sequence[str], figures: Sequence[str], tables: Seque
     """
     known = [*(FORMATS if figures else ()), *(TABLE_FORMATS if tables else ())]
     for format in formats:
-        _check_choice("format", format, list(dict.fromkeys(known)))
+        check_choice("format", format, list(dict.fromkeys(known)))
     for what, possible in (("figure", FORMATS), ("table", TABLE_FORMATS)):
         if (figures if what == "figure" else tables) and not set(formats) & set(possible):
             raise UsageError(f"A {what} is none of {', '.join(formats)}: add one of {', '.join(possible)}.")
@@ -414,6 +414,7 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _check_choice(what: str, given: str, choices: Sequence[str]) -> None:
+def check_choice(what: str, given: str, choices: Sequence[str]) -> None:
+    """Raise UsageError, with the choices, for what is none of them."""
     if given not in choices:
         raise UsageError(f"There is no {what} {given!r}: choose one of {', '.join(choices)}.")

@@ -50,10 +50,20 @@ def figure_bytes(
     dpi: float = 300,
 ) -> bytes:
     """A figure as a file's bytes; see `trackside.dashboard.export.render`."""
-    size = SIZES[width]
-    with print_settings(size, dpi):
-        figure = _draw(view, size, title, runs, log_y)
-        return _save(figure, format)
+    with print_settings(SIZES[width], dpi):
+        return _save(drawn(view, width=width, title=title, runs=runs, log_y=log_y), format)
+
+
+def drawn(
+    view: View,
+    *,
+    width: Width,
+    title: str | None = None,
+    runs: Sequence[RunInfo] | None = None,
+    log_y: bool = False,
+) -> Figure:
+    """A figure for whoever puts it on paper; call this, and draw it, within `print_settings` of the same width."""
+    return _draw(view, SIZES[width], title, runs, log_y)
 
 
 def _save(figure: Figure, format: VectorFormat) -> bytes:

@@ -140,6 +140,42 @@ def test_figures_are_exported(filled, tmp_path):
     assert (tmp_path / "figures" / "loss.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_a_view_is_exported_by_what_it_finds_and_by_its_address(filled, tmp_path):
+    url, ids = filled
+
+    def written(*arguments):
+        folder = tmp_path / f"figures-{len(list(tmp_path.iterdir()))}"
+        answer = command("export", *arguments, "--format", "csv", "-o", str(folder), store=url)
+        assert answer.returncode == 0, answer.stderr
+        return {path.name: path.read_text() for path in folder.iterdir()}
+
+    assert set(written("first", "second", "--find", "SECONDS$")) == {"step-seconds.csv"}
+    address = f"http://127.0.0.1:8050/compare?runs={','.join(ids.values())}&axis=relative&x=0,100"
+    assert set(written(f"{address}&find=loss%7Csec")) == {"train-loss.csv", "step-seconds.csv"}
+    (by_page,) = written(address).values()
+    assert ",relative," in by_page
+    (by_option,) = written(f"{address}&smoothing=0.5", "--axis", "step").values()
+    assert ",step," in by_option
+    assert by_option.splitlines()[2].split(",")[8] != ""  # smoothed, as the address says
+    page = command("report", f"{address}&find=loss", "-o", str(tmp_path / "report.html"), store=url)
+    assert page.returncode == 0, page.stderr
+    assert (tmp_path / "report.html").read_text().count("<figure>") == 1
+
+
+def test_the_code_of_two_runs_is_compared(tmp_path, sqlite_url):
+    for name, rate in (("one", "0.1"), ("two", "[red]0.2[/]")):
+        script = tmp_path / f"{name}.py"
+        script.write_text(f"import torch\nlr = {rate}\n")
+        with trackside.start_run(name=name, store=sqlite_url, source=script) as run:
+            run.log({"train/loss": 1.0}, step=0)
+    printed = command("compare", "one", "two", "--diff", store=sqlite_url)
+    assert printed.returncode == 0, printed.stderr
+    assert "--- one.py\n+++ two.py\n import torch\n-lr = 0.1\n+lr = [red]0.2[/]\n" in printed.stdout
+    (code,) = json.loads(command("compare", "one", "two", "--diff", "--json", store=sqlite_url).stdout)["code"]
+    assert (code["script"]["added"], code["script"]["removed"]) == (1, 1)
+    assert "code" not in json.loads(command("compare", "one", "two", "--json", store=sqlite_url).stdout)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -150,7 +186,11 @@ def test_figures_are_exported(filled, tmp_path):
         (["export", "first", "second", "--format", "docx"], 2, "docx"),
         (["export", "first", "second", "--axis", "time"], 2, "relative"),
         (["import", "mlflow", "nowhere"], 2, "There is no nowhere"),
-        (["report", "first", "second", "-o", "report.doc"], 2, "end its name in .html"),
+        (["export", "first", "second", "--find", "("], 2, "close every bracket"),
+        (["export", "first", "second", "--find", "accuracy"], 2, "they logged train/loss"),
+        (["export", "?runs=first", "second"], 2, "give it alone"),
+        (["report", "/compare?runs="], 2, "names no run"),
+        (["report", "first", "second", "-o", "report.doc"], 2, "end its name in .html or .pdf"),
         (["report", "first", "second", "--text", "@/nowhere.txt"], 2, "cannot be read"),
         (["run", "nothing"], 2, "run one of digits-cnn"),
         (["run", "digits-cnn", "--steps", "0"], 2, "step"),

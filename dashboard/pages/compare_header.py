@@ -195,6 +195,7 @@ def _export_menu() -> Component:
         "png": "All figures, PNG",
         "csv": "All data, CSV",
         "html": "Report, HTML",
+        "report-pdf": "Report, PDF",
     }
     return download_menu("all", None, "Export", formats)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from ..db.errors import StoreError, UsageError
 from .shared import JSONOption, References, StoreOption, number, out, print_json, the_store
+from .view import FindOption, Shown, chosen_view
 
 if TYPE_CHECKING:
     from ..runs.verdict import Quantity, VerdictView
@@ -22,6 +24,7 @@ BaseOption = Annotated[
 TargetOption = Annotated[
     float | None, typer.Option("--target", help="The loss that runs are timed to; by default the best all reached.")
 ]
+
 StartOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -40,6 +43,9 @@ def compare(
     base: BaseOption = None,
     target: TargetOption = None,
     start: StartOption = None,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="The scripts and uncommitted changes too, line by line against the first.")
+    ] = False,
     json: JSONOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -47,16 +53,21 @@ def compare(
 
     Example: trackside compare torch-3f2a tensorflow-81cc --json
     """
+    from ..runs.code_difference import code_view
     from ..runs.compare import compare as compare_runs
     from ..runs.series import resolve_runs
     from ..runs.starts import chosen_starts
+    from .code import print_code
 
     with the_store(store) as opened:
         infos = resolve_runs(opened, runs)
         compared = compare_runs(
             opened, infos, base=base, target=target, starts=chosen_starts(opened, infos, start or ())
         )
+        code = [code_view(opened, compared.runs[0], other) for other in compared.runs[1:]] if diff else []
     result = compared.to_json()
+    if diff:
+        result["code"] = [asdict(view) for view in code]
     if json:
         print_json(result)
         return
@@ -65,6 +76,8 @@ def compare(
     _print_verdict(compared.verdict, labels)
     if len(labels) == 2:
         out.print(_parting(result))
+    for view in code:
+        print_code(view, labels)
 
 
 def _parting(result: dict[str, Any]) -> str:
@@ -81,10 +94,12 @@ def _parting(result: dict[str, Any]) -> str:
 
 
 def export(
-    runs: References,
+    context: typer.Context,
+    runs: Shown,
     figure: Annotated[
         list[str] | None, typer.Option("--figure", help="loss, step-time, …, or any metric; repeat for several.")
     ] = None,
+    find: FindOption = None,
     format: Annotated[
         list[str] | None,
         typer.Option("--format", help="pdf, svg, png, csv or tex; of tables md, tex, csv or html; repeat for several."),
@@ -119,51 +134,51 @@ def export(
         raise StoreError(f"Figures need {error.name}: pip install 'trackside[export]'.") from error
 
     with the_store(store) as opened:
+        view = chosen_view(context, opened, runs, figure, find)
+        figures = view.figures or (() if table else ("loss", "step-time"))
         written = export_figures(
             opened,
-            runs,
-            figures=tuple(figure or (() if table else ("loss", "step-time"))),
+            view.runs,
+            figures=figures,
             tables=tuple(table or ()),
-            formats=tuple(format or (*(("pdf",) if figure or not table else ()), *(("md",) if table else ()))),
-            base=base,
-            target=target,
+            formats=tuple(format or (*(("pdf",) if figures else ()), *(("md",) if table else ()))),
             directory=directory,
-            axis=_axis(axis),
-            smoothing=smoothing,
-            log_y=log_y,
             width=width,
             dpi=dpi,
-            group=group,
-            starts=tuple(start or ()),
-            splits=splits,
+            **view.options,
         )
     for path in written:
         out.print(str(path), markup=False, soft_wrap=True)
 
 
 def report(
-    runs: References,
-    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")] = Path(
-        "report.html"
-    ),
+    context: typer.Context,
+    runs: Shown,
+    file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="What to write: a page (.html) or a PDF (.pdf).")
+    ] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Heading; by default the names of the runs.")] = None,
     text: Annotated[str, typer.Option(help="Your own words, or @FILE to read them from a file.")] = "",
     figure: Annotated[
         list[str] | None,
         typer.Option("--figure", help="As for export; repeat for several. By default the usual ones."),
     ] = None,
+    find: FindOption = None,
     axis: Annotated[str, typer.Option(help="step, epoch, samples, tokens, relative, process or wall.")] = "step",
     smoothing: Annotated[float, typer.Option(min=0.0, max=0.999, help="0 none, towards 1 stronger.")] = 0.0,
     log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
+    group: Annotated[
+        str | None, typer.Option(help="seed: runs that differ only in it as one mean with a 95 % interval.")
+    ] = None,
     base: BaseOption = None,
     target: TargetOption = None,
     start: StartOption = None,
     splits: SplitsOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Write one page about some runs that opens anywhere: parity, verdict, figures, configuration, your words.
+    """Write one page or PDF about some runs that opens anywhere: parity, verdict, figures, configuration, your words.
 
-    Example: trackside report 3f2a 81cc --title "Which is faster?" --text @conclusions.txt -o report.html
+    Example: trackside report 3f2a 81cc --title "Which is faster?" --text @conclusions.txt -o report.pdf
     """
     try:
         from ..dashboard.export import write_file
@@ -173,23 +188,21 @@ def report(
     except ModuleNotFoundError as error:
         raise StoreError(f"A report needs {error.name}: pip install 'trackside[export]'.") from error
 
-    if file.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"A report is an HTML page, and {file} is not named like one: end its name in .html.")
+    format = {".html": "html", ".htm": "html", ".pdf": "pdf"}.get(file.suffix.lower())
+    if format is None:
+        raise UsageError(f"A report is HTML or PDF, and {file} is named like neither: end its name in .html or .pdf.")
     with the_store(store) as opened:
-        infos = resolve_runs(opened, runs)
+        view = chosen_view(context, opened, runs, figure, find)
+        infos = resolve_runs(opened, view.runs)
+        options = view.options | {"starts": chosen_starts(opened, infos, view.options["starts"])}
         content = make_report(
             opened,
             infos,
+            format=format,
             title=title,
             text=_own_words(text),
-            figures=tuple(figure) if figure else None,
-            axis=_axis(axis),
-            smoothing=smoothing,
-            log_y=log_y,
-            base=base,
-            target=target,
-            starts=chosen_starts(opened, infos, start or ()),
-            splits=splits,
+            figures=view.figures,
+            **options,
         )
     out.print(str(write_file(file, content)), markup=False, soft_wrap=True)
 
@@ -202,14 +215,6 @@ def _own_words(text: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UsageError(f"The text {text[1:]} cannot be read ({reason}): name a text file after @.") from error
-
-
-def _axis(name: str) -> Any:
-    from ..runs.align import AXES
-
-    if name not in AXES:
-        raise UsageError(f"There is no axis {name!r}: use one of {', '.join(AXES)}.")
-    return name
 
 
 def _print_parity(parity: dict[str, Any], labels: dict[str, str]) -> None:
