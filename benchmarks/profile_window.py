@@ -74,7 +74,7 @@ def _measure(framework: str, variant: str, windows: int, folder: Path) -> Found:
     with open_store(store) as opened:
         series = opened.series(variant, "step/seconds")
         seconds = dict(zip(series.steps.tolist(), series.values.tolist(), strict=True))
-        traces = opened.artifacts(variant)
+        traces = [one for one in opened.artifacts(variant) if one.kind.startswith("trace/")]
     spans = [(one.detail["first_step"], one.detail["last_step"]) for one in traces]
     # The step before a window may run under the profiler too; the one after it begins with its end.
     between = [range(last + 2, first - 1) for (_, last), (first, _) in pairwise([(0, 0), *spans, (steps, steps)])]
