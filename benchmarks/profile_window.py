@@ -61,6 +61,7 @@ def measure_framework(framework: str, windows: int) -> dict[str, Found]:
 
 def _measure(framework: str, variant: str, windows: int, folder: Path) -> Found:
     from trackside import ProfileSchedule, open_store
+    from trackside.runs.traces import reading
 
     if framework == "Keras":
         import tensorflow as tf
@@ -74,7 +75,7 @@ def _measure(framework: str, variant: str, windows: int, folder: Path) -> Found:
     with open_store(store) as opened:
         series = opened.series(variant, "step/seconds")
         seconds = dict(zip(series.steps.tolist(), series.values.tolist(), strict=True))
-        traces = [one for one in opened.artifacts(variant) if one.kind.startswith("trace/")]
+        traces = reading.traces(opened, variant)
     spans = [(one.detail["first_step"], one.detail["last_step"]) for one in traces]
     # The step before a window may run under the profiler too; the one after it begins with its end.
     between = [range(last + 2, first - 1) for (_, last), (first, _) in pairwise([(0, 0), *spans, (steps, steps)])]

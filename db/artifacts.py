@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from .chunks import chunks
 from .errors import ArtifactNotFoundError, StoreError
 from .models import ArtifactRow, ProfileOperator, ProfileRow
 from .records import ArtifactInfo, KeptProfile
@@ -32,7 +32,6 @@ MEDIA_TYPES = {
 
 _INFO = [column for column in ArtifactRow.__table__.c if column.key != "payload"]
 _OPERATOR = [column for column in ProfileOperator.__table__.c if column.key not in ("id", "profile_id")]
-_CHUNK = 500  # databases bound the number of parameters of a statement
 _READ_BYTES = 1 << 20
 
 
@@ -149,7 +148,7 @@ def kept_profiles(connection: Connection, run_id: str) -> list[KeptProfile]:
 
 def _operators(connection: Connection, profile_ids: list[int]) -> dict[int, list[dict[str, Any]]]:
     found: dict[int, list[dict[str, Any]]] = {}
-    for some in _chunks(profile_ids):
+    for some in chunks(profile_ids):
         query = select(ProfileOperator.profile_id, ProfileOperator.flops.is_(None).label("no_flops"), *_OPERATOR)
         query = query.where(ProfileOperator.profile_id.in_(some))
         query = query.order_by(ProfileOperator.self_seconds.desc(), ProfileOperator.id)
@@ -159,10 +158,6 @@ def _operators(connection: Connection, profile_ids: list[int]) -> dict[int, list
                 operator["flops"] = None  # not the NaN that other columns of floats mean by NULL
             found.setdefault(row["profile_id"], []).append(operator)
     return found
-
-
-def _chunks(ids: list[int]) -> Iterable[list[int]]:
-    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
 
 
 def columns(

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Interval, bindparam, delete, func, insert, se
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from .chunks import chunks
 from .errors import StoreError
 from .models import ArtifactRow, AxisSegment, Base, Fingerprint, Journal, Run, Segment, SeriesRow
 from .segments import Column, encode
@@ -21,8 +22,6 @@ from .segments import Column, encode
 MERGED_COLUMNS = ("config", "environment", "model")
 """JSON columns of `runs` whose updates are merged key by key; every other column is replaced."""
 
-
-_CHUNK = 500  # databases bound the number of parameters of a statement
 
 # A commit comes every second or so while somebody trains, in their process. Making a statement takes longer than
 # executing it, so those of every commit are made once; of tables rather than classes, whose inserts take a longer way.
@@ -232,8 +231,8 @@ def _write_stretches(
     connection: Connection, table: Any, stretches: list[Stretch], columns: list[dict[str, Any]]
 ) -> None:
     replaced = [replaced_id for stretch in stretches for replaced_id in stretch.replaces]
-    for start in range(0, len(replaced), _CHUNK):
-        connection.execute(delete(table).where(table.id.in_(replaced[start : start + _CHUNK])))
+    for ids in chunks(replaced):
+        connection.execute(delete(table).where(table.id.in_(ids)))
     if not stretches:
         return
     rows = [

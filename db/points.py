@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, select
 
+from .chunks import chunks
 from .models import AxisSegment, Segment
 from .segments import Column, Progression, unpack
 
 SERIES_DTYPES = (np.int64, np.int64, np.float64)  # step, time, value
 AXES_DTYPES = (np.int64, np.float64, np.float64, np.int64, np.float64)  # step, epoch, samples, time, process seconds
 
-_CHUNK = 500  # databases bound the number of parameters of a statement
 _PROGRESSION_BYTES = 100
 
 Part = Column | Progression
@@ -69,9 +69,8 @@ class PointReader:
         keys = [(table.__tablename__, owner, *row) for row in rows]
         parts = self._at_hand(keys, wanted)
         missing = {row[0]: place for place, row in enumerate(rows) if parts[place] is None}
-        ids = list(missing)
-        for start in range(0, len(ids), _CHUNK):
-            payloads = select(columns.id, columns.payload).where(columns.id.in_(ids[start : start + _CHUNK]))
+        for ids in chunks(list(missing)):
+            payloads = select(columns.id, columns.payload).where(columns.id.in_(ids))
             for row_id, payload in connection.execute(payloads):
                 unpacked = unpack(payload, wanted)
                 parts[missing[row_id]] = unpacked

@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy import Connection, delete, func, literal, null, select, update
 
 from . import artifacts
+from .chunks import chunks
 from .database import Database
 from .engine import display_url
 from .errors import RunNotFoundError, SeriesNotFoundError, UsageError
@@ -28,9 +29,6 @@ MICROSECONDS = 1_000_000
 
 # Columns rather than objects: nothing here needs the identity map of an ORM session.
 _RUNS, _SERIES = Run.__table__, SeriesRow.__table__
-
-# Databases bound the number of parameters of a statement; 500 is under every bound.
-_CHUNK = 500
 
 # What a list of runs has no place for, and what is most of a run's row: packages, layers.
 _LARGE = ("environment", "model")
@@ -139,8 +137,8 @@ class Store(Database):
         ids, infos = list(run_ids), []
         wanted = None if names is None else list(names)
         with self.read() as connection:
-            for start in range(0, len(ids), _CHUNK):
-                query = select(*_SERIES.c).where(SeriesRow.run_id.in_(ids[start : start + _CHUNK]))
+            for some in chunks(ids):
+                query = select(*_SERIES.c).where(SeriesRow.run_id.in_(some))
                 if wanted is not None:
                     query = query.where(SeriesRow.name.in_(wanted))
                 infos += [series_info(row) for row in connection.execute(query)]

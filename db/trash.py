@@ -6,17 +6,18 @@ left out and no error: of a hundred runs that were ticked a minute ago, one may 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, update
 
+from .chunks import chunks
 from .models import Run
 from .records import RunInfo
 from .store import Store
 
-_CHUNK = 100  # runs a transaction: between two of them, trainings get their turn to write
+_AT_ONCE = 100  # runs a transaction: between two of them, trainings get their turn to write
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +65,16 @@ class Trash:
         found = self._found(run_ids, deleted=True)
         training = tuple(run for run in found if run.state == "running")
         gone = [run.id for run in found if run.state != "running"]
-        for ids in _chunks(gone):
+        for ids in chunks(gone, _AT_ONCE):
             with self._store.write() as connection:
                 connection.execute(delete(Run).where(Run.id.in_(ids), Run.deleted_at.is_not(None)))
         return Purged(tuple(gone), training)
 
     def _found(self, run_ids: Iterable[str], *, deleted: bool) -> list[RunInfo]:
-        return [run for ids in _chunks(run_ids) for run in self._store.runs(deleted=deleted, ids=ids)]
+        distinct = list(dict.fromkeys(run_ids))
+        return [run for ids in chunks(distinct, _AT_ONCE) for run in self._store.runs(deleted=deleted, ids=ids)]
 
     def _set_deleted(self, runs: Iterable[RunInfo], deleted: datetime | None) -> None:
-        for ids in _chunks(run.id for run in runs):
+        for ids in chunks([run.id for run in runs], _AT_ONCE):
             with self._store.write() as connection:
                 connection.execute(update(Run).where(Run.id.in_(ids)).values(deleted_at=deleted))
-
-
-def _chunks(run_ids: Iterable[str]) -> Iterator[list[str]]:
-    ids = list(dict.fromkeys(run_ids))
-    for start in range(0, len(ids), _CHUNK):
-        yield ids[start : start + _CHUNK]

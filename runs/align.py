@@ -140,6 +140,23 @@ def last_of_each_step(steps: Int64Array) -> Int64Array:
     return order[np.append(in_order[1:] != in_order[:-1], True)] if len(order) else order
 
 
+def last_known(steps: Int64Array, values: Float64Array) -> tuple[Int64Array, Float64Array]:
+    """The finite values that count where steps repeat: of each step the last, in order of steps.
+
+    Args:
+        steps: (n,) int64 in the order logged.
+        values: (n,) float64.
+
+    Returns:
+        steps: (m,) int64, increasing strictly.
+        values: (m,) float64, finite.
+    """
+    finite = np.isfinite(values)
+    steps, values = steps[finite], values[finite]
+    kept = last_of_each_step(steps)
+    return steps[kept], values[kept]
+
+
 def origin(axes: Axes, times: Float64Array) -> float:
     """The moment relative time counts from: the run's first recorded step; without any, the first point."""
     recorded = axes.times if len(axes) else times
@@ -186,10 +203,7 @@ def fractional_epochs(axes: Axes, steps_per_epoch: float | None = None) -> tuple
         steps: (n,) int64, increasing.
         epochs: (n,) float64, finite.
     """
-    known = np.isfinite(axes.epochs)
-    steps, epochs = axes.steps[known], axes.epochs[known]
-    keep = last_of_each_step(steps)
-    steps, epochs = steps[keep], epochs[keep]
+    steps, epochs = last_known(axes.steps, axes.epochs)
     if not len(steps) or bool(np.any(epochs != np.floor(epochs))):
         return steps, epochs
     length = _even_length(steps, epochs)
@@ -230,10 +244,7 @@ def look_up(known_steps: Int64Array, known: Float64Array, steps: Int64Array) -> 
     Returns:
         (m,) float64.
     """
-    finite = np.isfinite(known)
-    known_steps, known = known_steps[finite], known[finite]
-    keep = last_of_each_step(known_steps)
-    known_steps, known = known_steps[keep], known[keep]
+    known_steps, known = last_known(known_steps, known)
     if not len(known_steps):
         return np.full(len(steps), np.nan)
     at = np.minimum(np.searchsorted(known_steps, steps), len(known_steps) - 1)

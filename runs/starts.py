@@ -25,7 +25,7 @@ import numpy as np
 
 from ..db.errors import UsageError
 from ..db.records import Axes, Float64Array, Int64Array, RunInfo, Series
-from .align import TIME_AXES, Aligned, Axis, fractional_epochs, last_of_each_step, origin, seen
+from .align import TIME_AXES, Aligned, Axis, fractional_epochs, last_known, origin, seen
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -104,10 +104,7 @@ def moved(points: Aligned, taken_off: float) -> Aligned:
 
 def _before(steps: Int64Array, total: Float64Array, start: int) -> float:
     """What had been seen before a step; between two records, and before the first, at an even pace."""
-    known = np.isfinite(total)
-    steps, total = steps[known], total[known]
-    kept = last_of_each_step(steps)
-    steps, total = steps[kept], total[kept]
+    steps, total = last_known(steps, total)
     if not len(steps):
         return math.nan
     if start > steps[0]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..db.errors import UsageError
 from ..db.records import Float64Array, Int64Array, RunInfo, Series
-from .align import last_of_each_step, look_up
+from .align import last_known, look_up
 from .legend import legend_labels
 from .series import resolve_runs
 
@@ -157,11 +157,8 @@ def _samples_per_step(store: Store, run: RunInfo, seconds: Series, rates: Series
     if rates is not None:
         return look_up(rates.steps, rates.values, seconds.steps) * seconds.values
     axes = store.axes(run)
-    known = np.flatnonzero(np.isfinite(axes.samples))
-    known = known[last_of_each_step(axes.steps[known])]
-    steps = axes.steps[known]
-    taken = np.diff(steps, prepend=-1)
-    return look_up(steps, np.diff(axes.samples[known], prepend=0.0) / taken, seconds.steps)
+    steps, samples = last_known(axes.steps, axes.samples)
+    return look_up(steps, np.diff(samples, prepend=0.0) / np.diff(steps, prepend=-1), seconds.steps)
 
 
 def warm_up_steps(seconds: Float64Array) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ..db.records import Axes, Float64Array, Int64Array, RunInfo, SeriesInfo
-from .align import last_of_each_step
+from .align import last_known
 
 if TYPE_CHECKING:
     from ..db.store import Store
@@ -74,10 +74,7 @@ def _per_sample(run: RunInfo) -> float:
 
 def _between(steps: Int64Array, counted: Float64Array, axes: Axes) -> Float64Array:
     """The count at each record of the axes: on a straight line between two of its points, unknown outside of them."""
-    known = np.isfinite(counted)
-    steps, counted = steps[known], counted[known]
-    kept = last_of_each_step(steps)
-    steps, counted = steps[kept], counted[kept]
+    steps, counted = last_known(steps, counted)
     if len(steps) < 1 or (len(steps) > 1 and not (counted[-1] > counted[0] and bool(np.all(np.diff(counted) >= 0)))):
         return np.full(len(axes), np.nan)
     result: Float64Array = np.interp(axes.steps, steps, counted, left=np.nan, right=np.nan)

@@ -280,7 +280,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
         with self.guard("prepare the profiler"):
             self._window = lightning_window.make(session, trainer, module)
         lightning_dispatch.restore(self, _SELDOM)
-        self._call_seldom(trainer)
+        self._let_go(trainer)
         session.clock.start()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -356,9 +356,9 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             window.begin_batch(trainer, batch_idx)
             if window.done:
                 self._window = None
-                self._call_seldom(trainer)
+                self._let_go(trainer)
 
-    def _call_seldom(self, trainer: Any) -> None:
+    def _let_go(self, trainer: Any) -> None:
         """Let go of what has seen everything, and of the hooks that are called for it alone."""
         if self._description is not None and not self._description.looks:
             self._description = None
@@ -378,7 +378,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
             self._window.mark("backward")
         if self._description is not None:
             self._description.before_backward(trainer, pl_module, loss)
-            self._call_seldom(trainer)
+            self._let_go(trainer)
 
     @guarded("look at the gradients")
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
@@ -391,7 +391,7 @@ class LightningTracker(*_callback_classes()):  # type: ignore[misc]  # which pac
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         if self._description is not None:
             self._description.before_update(trainer, pl_module, optimizer)
-            self._call_seldom(trainer)
+            self._let_go(trainer)
         if self._recorder is not None:
             self._recorder.before_update(trainer, optimizer)
         if self._debugger is not None:

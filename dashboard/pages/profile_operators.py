@@ -14,6 +14,7 @@ from ...runs.traces.records import Direction, Family, Profile
 from ..profile_query import ProfileQuery
 from ..profile_rows import difference_fields
 from ..profile_text import family_name
+from .grid import numeric_column
 from .profile_families import dot
 
 MOST_ROWS = 4000
@@ -159,13 +160,4 @@ def _group(title: str, key: str, labels: Sequence[str], formatter: str, width: i
 
 
 def _numeric(field: str, header: str, width: int, formatter: str, **more: Any) -> dict[str, Any]:
-    return {
-        "field": field,
-        "headerName": header,
-        "headerTooltip": header,
-        "width": width,
-        "type": "rightAligned",
-        "valueFormatter": {"function": f"{formatter}(params.value)"},
-        "comparator": {"function": "numbersFirst"},
-        **more,
-    }
+    return numeric_column(field, header, width, formatter, **{"headerTooltip": header, **more})

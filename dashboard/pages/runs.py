@@ -145,7 +145,7 @@ def _choices(table: RunTable, now: Table, columns: Sequence[Column]) -> tuple[Co
 
 def _count(rows: list[Row]) -> str:
     running = sum(row["state"] == "running" for row in rows)
-    total = f"{len(rows):,} run{'s' if len(rows) != 1 else ''}"
+    total = runs_trash.runs_of(len(rows))
     return f"{total}, {running} running" if running else total
 
 

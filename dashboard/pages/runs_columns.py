@@ -7,6 +7,7 @@ from typing import Any
 
 from ...runs.best import larger_is_better
 from ..columns import Column
+from .grid import numeric_column
 
 
 def column_definitions(columns: Sequence[Column]) -> list[dict[str, Any]]:
@@ -37,16 +38,7 @@ def _better(larger: bool) -> dict[str, Any]:
 def _numeric(
     field: str, header: str, width: int, formatter: str, *, larger: bool = False, **more: Any
 ) -> dict[str, Any]:
-    return {
-        "field": field,
-        "headerName": header,
-        "width": width,
-        "type": "rightAligned",
-        "valueFormatter": {"function": f"{formatter}(params.value)"},
-        "comparator": {"function": "numbersFirst"},
-        **_better(larger),
-        **more,
-    }
+    return numeric_column(field, header, width, formatter, **_better(larger), **more)
 
 
 COLUMNS: list[dict[str, Any]] = [

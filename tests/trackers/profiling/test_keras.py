@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import trackside
 from trackside import KerasTracker, ProfileSchedule
-from trackside.runs.traces import xplane_pb2
+from trackside.runs.traces import reading, xplane_pb2
 
 pytestmark = pytest.mark.framework
 
@@ -119,7 +119,7 @@ def test_an_exception_ends_the_window_and_keeps_the_steps_before(sqlite_url):
         fit(sqlite_url, profile=ProfileSchedule(wait=4, active=5), callbacks=[Fails()], run_eagerly=True)
     with trackside.open_store(sqlite_url) as store:
         (run,) = store.runs()
-        (trace,) = [one for one in store.artifacts(run) if one.kind.startswith("trace/")]
+        (trace,) = reading.traces(store, run)
         assert (run.state, trace.detail["first_step"], trace.detail["last_step"]) == ("failed", 4, 5)
     with pytest.raises(tf.errors.UnavailableError):
         tf.profiler.experimental.stop()  # none is left running
@@ -178,5 +178,5 @@ def test_a_loop_of_ones_own(sqlite_url):
             profiler.step()
     assert profiler.guard.failures == {}
     with trackside.open_store(sqlite_url) as store:
-        (trace,) = [one for one in store.artifacts(run.id) if one.kind.startswith("trace/")]
+        (trace,) = reading.traces(store, run.id)
         assert (trace.kind, trace.name) == ("trace/xplane", "steps-1-2.xplane.pb")

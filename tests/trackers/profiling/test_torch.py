@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import trackside
 from trackside import LightningTracker, ProfileSchedule
+from trackside.runs.traces import reading
 
 pytestmark = [
     pytest.mark.framework,
@@ -183,7 +184,7 @@ def test_an_exception_ends_the_window_and_keeps_the_steps_before(sqlite_url):
     assert all(not module._forward_hooks for module in net.modules())
     with trackside.open_store(sqlite_url) as store:
         (run,) = store.runs()
-        (trace,) = [one for one in store.artifacts(run) if one.kind.startswith("trace/")]
+        (trace,) = reading.traces(store, run)
         assert (run.state, trace.detail["first_step"], trace.detail["last_step"]) == ("failed", 4, 5)
     with torch.profiler.profile() as theirs:  # the profiler is free again
         torch.ones(3).sum()
@@ -213,7 +214,7 @@ def test_a_loop_of_ones_own(sqlite_url):
         with pytest.raises(trackside.TracksideError, match="torch or tensorflow"):
             run.profile(framework="jax")
     with trackside.open_store(sqlite_url) as store:
-        (trace,) = [one for one in store.artifacts(run.id) if one.kind.startswith("trace/")]
+        (trace,) = reading.traces(store, run.id)
         assert trace.name == "steps-2-3.pt.trace.json"
         names = ours(json.loads(store.artifact_bytes(trace.id))["traceEvents"])
     assert names == ["step#2", "layer::0", "layer::1", "step#3", "layer::0", "layer::1", "end"]

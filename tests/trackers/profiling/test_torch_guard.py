@@ -11,6 +11,7 @@ import sys
 import pytest
 
 import trackside
+from trackside.runs.traces import reading
 
 pytestmark = pytest.mark.framework
 
@@ -116,7 +117,7 @@ def test_a_profiler_of_the_users_own_goes_on_undisturbed(sqlite_url, tmp_path, c
             first, sentence = CASES[case]
             run = store.run(case)
             assert run.last_step == 15
-            spans = [one.detail for one in store.artifacts(run) if one.kind.startswith("trace/")]
+            spans = [one.detail for one in reading.traces(store, run)]
             said = [event.message for event in store.events(run) if "profile" in event.message]
             assert [span["first_step"] for span in spans] == ([] if first is None else [first]), case
             if sentence == EARLY:
