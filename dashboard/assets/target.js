@@ -3,6 +3,7 @@
   const clientside = (window.dash_clientside = window.dash_clientside || {});
   const followed = new WeakSet(); // graphs whose drawing is followed
   const IDLE = 400; // milliseconds after the last arrow key
+  const EDGE = 24; // pixels at top and bottom where the marks of NaN and infinity are, which are there to be clicked
   const SMALL = 2, LARGE = 16; // pixels an arrow key moves it, and with Shift
 
   const shown = () => {
@@ -11,10 +12,14 @@
   };
   const written = (value) => (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6) || value === 0 ? String(Number(value.toPrecision(5))) : value.toExponential(3);
 
-  function graphOf(metric) {
+  // Where training and validation share a panel, it is that of the training.
+  function placeOf(metric) {
     const places = [...document.querySelectorAll(".place")];
-    // Where training and validation share a panel, it is that of the training.
-    const place = [metric, metric.replace(/^val\//, "train/")].map((name) => places.find((element) => element.dataset.metric === name)).find(Boolean);
+    return [metric, metric.replace(/^val\//, "train/")].map((name) => places.find((element) => element.dataset.metric === name)).find(Boolean);
+  }
+
+  function graphOf(metric) {
+    const place = placeOf(metric);
     const graph = place && place.querySelector(".js-plotly-plot");
     return graph && graph._fullLayout && graph._fullLayout.yaxis && graph._fullLayout.yaxis.d2p ? graph : null;
   }
@@ -60,6 +65,8 @@
     line.style.width = xaxis._length + "px";
     line.style.top = yaxis._offset + pixel + "px";
     line.classList.toggle("chosen", chosen || held !== null);
+    line.classList.toggle("raised", pixel > yaxis._length - EDGE);
+    line.classList.toggle("lowered", pixel < EDGE);
     line.firstChild.textContent = (chosen || held !== null ? "target " : "best all reached ") + written(now) + beyond;
     line.setAttribute("aria-label", "Target of " + metric);
     line.setAttribute("aria-valuenow", String(now));
@@ -127,7 +134,9 @@
       const patience = performance.now() + 4000;
       const { metric } = shown();
       const look = () => {
-        document.querySelectorAll(".target-line").forEach((line) => (line.hidden = true));
+        // Not that of a panel which is about to be drawn anew: what is hidden loses the focus.
+        const own = placeOf(metric);
+        document.querySelectorAll(".target-line").forEach((line) => (line.hidden = line.hidden || !own || !own.contains(line)));
         const graph = metric && graphOf(metric);
         if (!graph) return void (metric && performance.now() < patience && requestAnimationFrame(look));
         if (!followed.has(graph)) followed.add(graph), graph.on("plotly_afterplot", () => held === null && place(graph));
